@@ -1,0 +1,111 @@
+"""Files written whole or not at all, their digests, and text that may be compressed.
+
+Every write of the package goes through `atomic_write`: a unique temporary file in the target's
+own folder, flushed and fsynced, moved over the target in one step, the folder fsynced. A reader
+therefore sees the old file or the complete new one.
+"""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from w2v.errors import StorageError
+
+TEMP_PREFIX = ".w2v-tmp-"
+COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Yields a binary file that becomes `path` when the block ends, and vanishes if it fails.
+
+    The folder is made where it is missing. The file gets the mode that the umask gives new files,
+    or the mode of the file it replaces.
+
+    Raises:
+        StorageError: the folder or the file cannot be written (full disk, permissions).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    temp = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        temp.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all. Raises `StorageError`."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Writes `text` as UTF-8 with `\n` line ends, whole or not at all. Raises `StorageError`."""
+    write_bytes(path, text.encode())
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The one message for a file or folder that cannot be written."""
+    return StorageError(f"cannot write {path}: {error.strerror or error}")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes a rename inside `folder` survive a power cut (POSIX; a no-op where not supported)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Removes what a killed process left half-written in `folder`."""
+    for stray in folder.glob(f"{TEMP_PREFIX}*"):
+        if stray.is_file():
+            stray.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_compressed(path: Path) -> IO[bytes]:
+    """Opens a plain, `.gz`, `.bz2` or `.xz` file for reading its uncompressed bytes."""
+    match path.suffix:
+        case ".gz":
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        case ".bz2":
+            return cast(IO[bytes], bz2.open(path, "rb"))
+        case ".xz":
+            return cast(IO[bytes], lzma.open(path, "rb"))
+        case _:
+            return path.open("rb")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
