@@ -7,4 +7,23 @@ The two halves meet only in the run folder on disk. Making needs torch and polar
 numpy and safetensors alone, so the names below are imported when they are first touched.
 """
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from w2v.rundir import load
+    from w2v.training import train
+    from w2v.vectors import WordVectors
+
+__all__ = ["WordVectors", "__version__", "load", "train"]
+
+_HOME = {"WordVectors": "w2v.vectors", "load": "w2v.rundir", "train": "w2v.training"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

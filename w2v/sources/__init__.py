@@ -1,0 +1,135 @@
+"""Where a corpus comes from: one module per source, each ends in a `Source`.
+
+In goes the `corpus` section of the config, out come the paths of text files, one sentence a line,
+plain or compressed by gzip, bzip2 or xz; `read_text` reads one of them. What a word is, sources do
+not know.
+
+    ptb     the Penn Treebank of the textbook chapter, downloaded once and verified
+    pydoc   the documentation of the Python installation it runs in; needs no network
+    text    your own files, folders or globs
+"""
+
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from w2v.config import CorpusSection
+from w2v.errors import ConfigError, DataError, StorageError
+from w2v.files import open_compressed
+
+DATA_FOLDER_VARIABLE = "W2V_DATA"
+MAX_LINE_BYTES = 2**30  # a line is held in memory with its tokens, some ten times its size
+
+
+class Source(NamedTuple):
+    """The text files of one corpus, one sentence a line, plain, `.gz`, `.bz2` or `.xz`."""
+
+    name: str
+    train: tuple[Path, ...]
+    heldout: tuple[Path, ...]  # empty: every n-th line of `train` is set aside instead
+
+
+def data_folder() -> Path:
+    """The folder that downloads and caches live in: `$W2V_DATA`, or `data` where one stands."""
+    return Path(os.environ.get(DATA_FOLDER_VARIABLE) or "data")
+
+
+def unreadable(path: Path, error: OSError) -> DataError | StorageError:
+    """The one error for a file or folder that is missing, or there and not to be read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"no such file: {path}")
+    return StorageError(f"cannot read {path}: {error.strerror or error}")
+
+
+def read_text(path: Path, *, block_bytes: int) -> Iterator[str]:
+    r"""Yields a file in pieces of whole lines, of `block_bytes` or one long line each.
+
+    Lines end at `\n`; a byte order mark at the start of the file is left out.
+
+    Raises:
+        DataError: the file is missing, damaged or not UTF-8, or has a line past MAX_LINE_BYTES.
+        StorageError: the file cannot be read.
+    """
+    line = 1
+    for block in _blocks(path, block_bytes):
+        try:
+            text = block.decode()
+        except UnicodeDecodeError as error:
+            line += block.count(b"\n", 0, error.start)
+            byte = error.start - block.rfind(b"\n", 0, error.start)
+            raise DataError(
+                f"{path}: line {line}, byte {byte}: not UTF-8",
+                hint="convert it, for example: iconv -f latin1 -t utf-8",
+            ) from error
+        yield text.removeprefix("\ufeff") if line == 1 else text
+        line += block.count(b"\n")
+
+
+def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
+    """The file's bytes in pieces that end with a line."""
+    pending: list[bytes] = []  # pieces of a line whose end is still to come
+    size = 0
+    try:
+        with open_compressed(path) as file:
+            while block := file.read(block_bytes):
+                cut = block.rfind(b"\n") + 1
+                if cut:
+                    yield b"".join([*pending, block[:cut]])
+                    pending, size = [], 0
+                pending.append(block[cut:])
+                size += len(block) - cut
+                if size > MAX_LINE_BYTES:
+                    raise DataError(f"{path}: a line of more than {MAX_LINE_BYTES:,} bytes")
+    except OSError as error:
+        if error.errno is not None:
+            raise unreadable(path, error) from error
+        raise DataError(f"{path}: damaged: {error}") from error
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path}: damaged: {error}") from error
+    if size:
+        yield b"".join(pending)
+
+
+def open_source(
+    section: CorpusSection,
+    *,
+    data_folder: Path,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Source:
+    """Finds, fetches or makes the text that `section` names.
+
+    Args:
+        section: the `corpus` section of the config.
+        data_folder: where downloads and made texts are kept.
+        progress: told (bytes so far, bytes in all where known) while something is downloaded.
+
+    Raises:
+        ConfigError: `corpus.name` is text and `corpus.path` names nothing.
+        DataError: the text is missing or unusable.
+        DownloadError: the text cannot be fetched.
+        StorageError: the text cannot be read, or the data folder not be written.
+    """
+    # Imported here because each source brings dependencies that the others do without.
+    match section.name:
+        case "ptb":
+            from w2v.sources import ptb
+
+            return ptb.fetch(
+                data_folder=data_folder,
+                url=section.url,
+                sha256=section.sha256,
+                progress=progress,
+            )
+        case "pydoc":
+            from w2v.sources import pydoc
+
+            return pydoc.make(data_folder=data_folder)
+        case "text":
+            from w2v.sources import text
+
+            if section.path is None:
+                raise ConfigError("corpus.name=text needs corpus.path")
+            return text.find(section.path)

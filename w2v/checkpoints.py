@@ -1,0 +1,86 @@
+"""Checkpoints: the state of a run in the middle of it, each written whole or not at all.
+
+A checkpoint is two files in the run's `checkpoints/`: `step-N.safetensors` with the tables
+("center", "context") and the optimizer's tensors ("optimizer.NAME"), and `step-N.json` with its
+SHA-256 and the position in the run. The JSON is written last and is what makes it valid.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from w2v.files import sweep_temporaries, write_bytes, write_text
+from w2v.reporting import Report
+
+SCHEMA = 1
+STATE_NAME = re.compile(r"step-([0-9]+)\.json")
+
+
+class Checkpointer:
+    """A reader of reports that saves a checkpoint when it is time, and at each epoch's end."""
+
+    def __init__(
+        self, folder: Path, tensors: Mapping[str, Tensor], *, every_s: float, keep: int
+    ) -> None:
+        """Args: the run's `checkpoints/`; the live tensors; how often; how many stay."""
+        self._folder, self._tensors, self._keep = folder, tensors, keep
+        self._every_s, self._saved_at_s = every_s, 0.0
+
+    def __call__(self, report: Report) -> None:
+        """Saves if an epoch ended or `every_s` has passed."""
+        if not report.epoch_ended and report.run_seconds - self._saved_at_s < self._every_s:
+            return
+        position: dict[str, object] = {"epoch": report.epoch, "epoch_ended": report.epoch_ended, "done": report.done}
+        position |= {"loss": report.loss, "heldout_loss": report.heldout_loss}
+        save(self._folder, step=report.step, tensors=self._tensors, position=position)
+        prune(self._folder, keep=self._keep)
+        self._saved_at_s = report.run_seconds
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def save(
+    folder: Path, *, step: int, tensors: Mapping[str, Tensor], position: Mapping[str, object]
+) -> Path:
+    """Writes the checkpoint of a step; returns the path of its JSON.
+
+    Args:
+        folder: the run's `checkpoints/`; made where it is missing.
+        step: updates since training began.
+        tensors: tables and optimizer state, on any device.
+        position: what a reader of the JSON wants to know, such as epoch and loss.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    data = safetensors.torch.save({name: t.detach().cpu() for name, t in tensors.items()})
+    tables, state = folder / f"step-{step}.safetensors", folder / f"step-{step}.json"
+    write_bytes(tables, data)
+    about = {"schema": SCHEMA, "step": step, "sha256": hashlib.sha256(data).hexdigest()}
+    write_text(state, json.dumps(about | dict(position), indent=2) + "\n")
+    return state
+
+
+def prune(folder: Path, *, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints, and what a killed process left behind."""
+    states = complete(folder)
+    for state in states[: max(0, len(states) - keep)]:
+        state.unlink(missing_ok=True)
+        state.with_suffix(".safetensors").unlink(missing_ok=True)
+    sweep_temporaries(folder)
+
+
+def complete(folder: Path) -> list[Path]:
+    """The JSON files of the checkpoints in `folder`, by step, oldest first."""
+    steps = {
+        int(match[1]): path
+        for path in folder.glob("step-*.json")
+        if (match := STATE_NAME.fullmatch(path.name))
+    }
+    return [steps[step] for step in sorted(steps)]

@@ -1,0 +1,127 @@
+"""The `w2v` command: registers the commands and turns every failure into one line and a code.
+
+Nothing heavy is imported here: a command imports its stage inside its body, so that `--help`,
+`similar` and `export` answer without waiting for torch.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from w2v import __version__
+from w2v.cli.config import config_app
+from w2v.cli.corpus import corpus_app
+from w2v.cli.export import export
+from w2v.cli.similar import similar
+from w2v.cli.train import train
+from w2v.errors import StorageError, W2VError
+
+EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 70, 130, 141
+
+app = typer.Typer(
+    name="w2v",
+    help="Word vectors by skip-gram with negative sampling: train, ask for neighbors, export.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(similar)
+app.command()(export)
+app.add_typer(config_app, name="config")
+app.add_typer(corpus_app, name="corpus")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"w2v {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with the code that the outcome means.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    sys.exit(_exit_code(argv))
+
+
+def _exit_code(argv: list[str] | None) -> int:
+    try:
+        try:
+            code = app(argv, prog_name="w2v", standalone_mode=False) or 0
+            sys.stdout.flush()
+        except SystemExit as exit_:  # typer's answer to a reader that went away is a plain 1
+            if isinstance(exit_.__context__, BrokenPipeError):
+                raise exit_.__context__ from None
+            raise
+    except W2VError as error:
+        return _fail(error)
+    except TyperException as error:
+        return _usage(error)
+    except BrokenPipeError:
+        # Python flushes stdout once more when it ends; by then it must lead somewhere.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CLOSED_PIPE
+    except MemoryError as error:
+        return _fail(StorageError(f"out of memory: {error or 'an allocation failed'}"))
+    except OSError as error:
+        return _fail(StorageError(f"{error.strerror or error}: {error.filename or 'stdout'}"))
+    except Exception as error:  # the last resort, so that a bug leaves a report, not a traceback
+        return _report_bug(error)
+    if code == EXIT_INTERRUPTED:
+        typer.echo("w2v: interrupted", err=True)
+    return int(code)
+
+
+def _fail(error: W2VError) -> int:
+    if os.environ.get("W2V_DEBUG") == "1":
+        traceback.print_exception(error)
+    typer.echo(f"w2v: error: {error}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def _usage(error: TyperException) -> int:
+    message = error.format_message()
+    if "\n" in message:  # no command given: the message is the help
+        typer.echo(message, err=True)
+    else:
+        typer.echo(f"w2v: error: {message}", err=True)
+    return 2
+
+
+def _report_bug(error: Exception) -> int:
+    if os.environ.get("W2V_DEBUG") == "1":
+        traceback.print_exception(error)
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="w2v-bug-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as report:
+        report.write(f"w2v {__version__}, Python {sys.version}\n{sys.argv}\n")
+        traceback.print_exception(error, file=report)
+    what = f"{type(error).__name__}: {error}".partition("\n")[0]
+    typer.echo(f"w2v: internal error: {what}", err=True)
+    typer.echo(f"hint: please report it with {Path(report.name)}", err=True)
+    return EXIT_INTERNAL

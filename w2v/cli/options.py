@@ -1,0 +1,32 @@
+"""The options that several commands share, declared once."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="A YAML file: a path, or the name of a shipped one such as ptb.yaml.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable."
+    ),
+]
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="DIR", help="The run folder; the newest finished one otherwise."),
+]
+
+
+def set_verbosity(*, quiet: bool) -> None:
+    """With `--quiet` only warnings and errors are said."""
+    logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO)

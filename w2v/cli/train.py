@@ -1,0 +1,60 @@
+"""`w2v train`: from a config to a run folder."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from w2v.cli.options import ConfigOption, SetOption, set_verbosity
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="Where to write the run folder.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Open the corpus, say what would be done, and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+) -> None:
+    """Train word vectors as the config says; prints the run folder's path.
+
+    Example: w2v train --config ptb.yaml
+    """
+    from w2v.config import load_config
+
+    set_verbosity(quiet=quiet)
+    flags = {"train.device": device, "output.run": None if run is None else str(run)}
+    loaded = load_config(config, settings or (), flags=flags)
+    log.info("config %s: %s", loaded.path, loaded.chosen)
+
+    from w2v import training  # torch takes seconds: only once the config is known to be right
+    from w2v.cli.progress import download_bar
+    from w2v.reporting import progress_reader
+    from w2v.rundir import default_run
+    from w2v.sources import data_folder
+
+    folder = Path(loaded.config.output.run or default_run(loaded.path).path)
+    with download_bar() as bar:
+        this = training.prepare_run(
+            loaded.config,
+            folder,
+            data_folder=data_folder(),
+            force=force or dry_run,
+            download_progress=bar,
+        )
+    if dry_run:
+        for what, number in training.plan(this).items():
+            typer.echo(f"{what}\t{number}")
+        return
+    training.execute(this, readers=() if quiet else (progress_reader(),))
+    typer.echo(folder)

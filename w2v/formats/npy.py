@@ -1,0 +1,68 @@
+r"""numpy's own, `.npy`: the table for `numpy.load`, the words in `OUT.vocab`.
+
+    \x93NUMPY\x01\x00                                   version 1.0
+    N                                                   uint16, little-endian
+    {'descr': '<f4', 'fortran_order': False, 'shape': (V, D), }
+                                                        N bytes of ASCII, spaces and \n at the end
+    v11 ... vVD                                         little-endian float32, row after row
+
+The header is matched, not evaluated, and an array of objects is a pickle: both are refused here.
+Words: see `w2v.formats.word_list`. Nothing ties the two files together but their lengths; take
+`.safetensors` where that matters.
+"""
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from w2v.errors import DataError
+from w2v.formats import word_list
+from w2v.formats.rows import Header, assemble, check_header, unreadable
+from w2v.vectors import WordVectors
+
+NAME = "npy"
+SUFFIXES = (".npy",)
+MAGIC = b"\x93NUMPY"
+
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(..)"
+    rb"\{'descr': '<f4', 'fortran_order': (False|True), "
+    rb"'shape': \(([0-9]{1,18}), ([0-9]{1,18})\), \} *\n",
+    re.DOTALL,
+)
+_LENGTH_AT = len(MAGIC) + 2
+_TEXT_AT = _LENGTH_AT + 2
+
+
+def write(vectors: WordVectors, file: BinaryIO) -> None:
+    """Writes the table."""
+    matrix_VD = vectors.matrix.astype("<f4", copy=False)
+    np.lib.format.write_array(file, matrix_VD, version=(1, 0), allow_pickle=False)
+
+
+def read(path: Path) -> WordVectors:
+    """Reads a table and the word list beside it.
+
+    Raises:
+        DataError: it is not in this format, damaged, or differs from the word list.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_TEXT_AT)
+            length = int.from_bytes(start[_LENGTH_AT:], "little")
+            match = _HEADER.fullmatch(start + file.read(length))
+            if match is None:
+                raise DataError(f"{path}: expected a .npy of float32 in two dimensions")
+            header = Header(int(match[3]), int(match[4]))
+            room = path.stat().st_size - file.tell()
+            check_header(path, header, row_bytes=4 * header.dim, available=room)
+            if room > 4 * header.num_words * header.dim:
+                raise DataError(f"{path}: more bytes than the table of {header} has")
+            flat = np.fromfile(file, "<f4")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    matrix_VD = flat.reshape(header, order="F" if match[2] == b"True" else "C")
+    listed = word_list.read(path)
+    return assemble(path, listed.words, matrix_VD, counts=listed.counts)

@@ -1,0 +1,119 @@
+"""The canonical kernel: skip-gram as one masked, batched matrix product a step, on any device.
+
+A span of sentences enters, the tables are updated in place, and a tally of the loss leaves after
+each step. It reads like the formula:
+
+    logits_BTL = bmm(center_BTD, context_BLD.mT)
+    loss = masked_bce(logits_BTL, labels_BTL, weights_BTL)
+
+The gradients are written in closed form, d loss / d logit = weight * (sigmoid(logit) - label), so
+no graph is kept and no dense (V, D) gradient is made; autograd on `SkipGram` is the oracle that
+tests them.
+
+Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block,
+N = B * T center rows, M = B * L target rows.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from w2v.batches import Batch, Sampler, count_centers, draw_span, steps
+from w2v.model import CenterLoss, SkipGram, masked_bce
+from w2v.optimizers import Optimizer, RowGradients
+
+Objective = Literal["center_mean", "pair_sum"]
+
+
+class Tally(NamedTuple):
+    """The loss of some centers, left on the device so that nobody waits for it."""
+
+    loss_sum: Tensor  # 0-d float64 (float32 on MPS, which has no float64)
+    centers: Tensor  # 0-d int64: how many were scored
+
+
+class Step(NamedTuple):
+    """What `train_span` says after each update."""
+
+    loss_sum: Tensor  # as in Tally
+    centers: Tensor
+    done: float  # share of the span, 0 to 1
+
+
+@torch.no_grad()
+def train_span(
+    model: SkipGram,
+    ids_N: Tensor,
+    offsets_S: Tensor,
+    sampler: Sampler,
+    optimizer: Optimizer,
+    *,
+    batch_size: int,
+    objective: Objective,
+    lr: tuple[float, float],
+    generator: torch.Generator,
+) -> Iterator[Step]:
+    """Trains on a run of sentences; yields after each step.
+
+    Args:
+        model: its tables are updated in place.
+        ids_N: int64 word ids of the sentences, on the model's device.
+        offsets_S: int64, where each sentence starts, and the end of the last one.
+        sampler: the distributions and sizes of the batches.
+        optimizer: made for the model's tables.
+        batch_size: centers in a step.
+        objective: what a step minimizes, see `gradients`.
+        lr: learning rate at the first and the last center; linear between them.
+        generator: draws everything; of the model's device.
+    """
+    span = draw_span(ids_N, offsets_S, sampler, generator)
+    total, passed = max(1, count_centers(span)), 0
+    for step in steps(span, sampler, batch_size=batch_size, generator=generator):
+        parts = [gradients(model, batch, objective=objective) for batch in step]
+        step_lr = lr[0] + (lr[1] - lr[0]) * min(1.0, passed / total)
+        optimizer.step([rows for rows, _ in parts], lr=step_lr)
+        passed += sum(batch.centers_BT.numel() for batch in step)
+        loss_sums, centers = zip(*(tally for _, tally in parts), strict=True)
+        yield Step(sum(loss_sums), sum(centers), min(1.0, passed / total))
+
+
+@torch.no_grad()
+def gradients(model: SkipGram, batch: Batch, *, objective: Objective) -> tuple[RowGradients, Tally]:
+    """The gradient of the batch's objective at each used row, and the batch's loss.
+
+    "center_mean" is the sum over centers of `masked_bce`: every center counts the same (the
+    chapter). "pair_sum" weighs a center by its total weight, (1 + K) times its contexts: every
+    pair and every negative counts the same (word2vec.c).
+    """
+    D = model.center.embedding_dim
+    center_BTD, context_BLD = model.center(batch.centers_BT), model.context(batch.targets_BL)
+    logits_BTL = torch.bmm(center_BTD, context_BLD.mT)
+    loss = masked_bce(logits_BTL, batch.labels_BTL, batch.weights_BTL)
+    error_BTL = logits_BTL.sigmoid_().sub_(batch.labels_BTL).mul_(batch.weights_BTL)
+    if objective == "center_mean":
+        error_BTL /= torch.where(loss.weight_BT > 0, loss.weight_BT, 1.0)[..., None]
+    rows = RowGradients(
+        center_rows_N=batch.centers_BT.reshape(-1),
+        center_ND=torch.bmm(error_BTL, context_BLD).view(-1, D),
+        context_rows_M=batch.targets_BL.reshape(-1),
+        context_MD=torch.bmm(error_BTL.mT, center_BTD).view(-1, D),
+    )
+    return rows, _tally(loss)
+
+
+@torch.no_grad()
+def mean_loss(model: SkipGram, fixed: Iterable[Batch]) -> float:
+    """The loss of ready-made batches, without training on them: the mean over their centers."""
+    tallies = [
+        _tally(masked_bce(model(b.centers_BT, b.targets_BL), b.labels_BTL, b.weights_BTL))
+        for b in fixed
+    ]
+    centers = sum(int(tally.centers) for tally in tallies)
+    return sum(float(tally.loss_sum) for tally in tallies) / centers
+
+
+def _tally(loss: CenterLoss) -> Tally:
+    fine = torch.float32 if loss.loss_BT.device.type == "mps" else torch.float64
+    return Tally(loss.loss_BT.sum(dtype=fine), (loss.weight_BT > 0).sum())

@@ -1,0 +1,267 @@
+"""The training loop: passes over a corpus, as a generator of reports.
+
+A `Learner` (model, optimizer, sampler) and a corpus enter, `Report`s leave; the tables change in
+place. The loop knows nothing of files, bars or checkpoints: those belong to its reader.
+
+An epoch is cut into spans of about a million words. A span is subsampled, windowed and shuffled
+as a whole, so memory does not grow with the corpus; the order of spans is shuffled too.
+
+Every random draw follows from `train.seed` and the place in the run where it is used, so the same
+seed gives the same tables, to the byte, on the same build, device and number of threads.
+
+Legend: V = words, N = ids of a span, S = its sentences.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2v.batches import Batch, Sampler, draw_span, make_sampler
+from w2v.batches import steps as batch_steps
+from w2v.config import Config, TrainSection
+from w2v.corpus import Corpus, Sentences
+from w2v.errors import DataError, DivergedError, StorageError
+from w2v.kernels import bmm
+from w2v.model import SkipGram
+from w2v.optimizers import Optimizer, make_optimizer
+from w2v.reporting import Report
+
+SPAN_WORDS = 1 << 20  # words that are subsampled and shuffled together; PTB fits in one span
+REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
+HELDOUT_SEED = 0  # not the run's: all runs on one corpus are measured on the same draws
+HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
+LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
+INIT_STREAM, ORDER_STREAM, SPAN_STREAM, HELDOUT_STREAM = range(4)  # streams of random numbers
+
+
+class Learner(NamedTuple):
+    """What is trained, and what trains it."""
+
+    model: SkipGram
+    optimizer: Optimizer
+    sampler: Sampler
+    heldout: tuple[Batch, ...]  # the same draws for every run; empty without held-out text
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that training changes: the tables and the optimizer's state."""
+        state = {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        tables = {"center": self.model.center.weight, "context": self.model.context.weight}
+        return {name: table.detach() for name, table in tables.items()} | state
+
+
+@dataclass
+class _Epoch:
+    """The running sums of an epoch; loss and centers stay on the device until they are asked."""
+
+    number: int  # from 1
+    began: float
+    loss_sum: Tensor
+    centers: Tensor
+    ids: float = 0.0  # words in vocabulary that are passed
+
+    def add(self, update: bmm.Step, *, ids: float) -> None:
+        """Takes in one update, after which `ids` words are passed."""
+        self.loss_sum += update.loss_sum
+        self.centers += update.centers
+        self.ids = ids
+
+
+def make_learner(config: Config, corpus: Corpus, *, device: torch.device) -> Learner:
+    """Model, optimizer and sampler for this corpus, on the device.
+
+    Raises:
+        StorageError: they do not fit into memory.
+    """
+    size = len(corpus.vocab), config.model.dim
+    generator = _generator(torch.device("cpu"), config.train.seed, INIT_STREAM)
+    counts_V = torch.from_numpy(corpus.vocab.counts_V)
+    try:
+        model = SkipGram(*size, init=config.model.init, generator=generator).to(device)
+        optimizer = make_optimizer(config.train.optimizer, model)
+        sampler = make_sampler(counts_V, device=device, **config.sampling.model_dump())
+        heldout = tuple(heldout_batches(corpus.heldout, sampler))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise StorageError(
+            f"out of memory on {device}: the tables of {size[0]:,} words x {size[1]} dimensions "
+            f"take {2 * 4 * math.prod(size) / 1e9:.1f} GB, and {config.train.optimizer} more",
+            hint="lower model.dim, raise vocab.min_count, or take optimizer adagrad or sgd",
+        ) from error
+    return Learner(model, optimizer, sampler, heldout)
+
+
+def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
+    """The batches on which every run of a corpus is measured, whatever its seed or kernel.
+
+    They are textbook batches (T = 1) of some HELDOUT_CENTERS centers, drawn with HELDOUT_SEED
+    from the first span of the held-out text.
+    """
+    textbook = sampler._replace(block=1)
+    generator = _generator(sampler.noise_cdf_V.device, HELDOUT_SEED, HELDOUT_STREAM)
+    for start, end in spans(sentences, max_words=SPAN_WORDS)[:1]:
+        ids_N, offsets_S = cut(sentences, start, end, device=generator.device)
+        span = draw_span(ids_N, offsets_S, textbook, generator)
+        several = batch_steps(span, textbook, batch_size=512, generator=generator)
+        for step in islice(several, HELDOUT_CENTERS // 512):
+            yield from step
+
+
+def steps(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[Report]:
+    """Trains; yields a report about every second and one at the end of each epoch.
+
+    Raises:
+        DataError: an epoch had no pair to train on.
+        DivergedError: loss or tables became NaN or infinite.
+    """
+    device = learner.sampler.noise_cdf_V.device
+    began = reported_at = time.perf_counter()
+    num_ids, step = len(corpus.train.ids_N), 0
+    for number in range(1, section.epochs + 1):
+        epoch = _new_epoch(number, device)
+        report = partial(_report, epoch, learner, corpus, section, began=began)
+        for index, (start, end) in _shuffled_spans(corpus.train, section.seed, number):
+            passed, length = epoch.ids, end - start
+            first, last = (number - 1 + at / num_ids for at in (passed, passed + length))
+            for update in bmm.train_span(
+                learner.model,
+                *cut(corpus.train, start, end, device=device),
+                learner.sampler,
+                learner.optimizer,
+                batch_size=section.batch_size,
+                objective=section.objective,
+                lr=(learning_rate(section, first), learning_rate(section, last)),
+                generator=_generator(device, section.seed, SPAN_STREAM, number, index),
+            ):
+                step += 1
+                epoch.add(update, ids=passed + update.done * length)
+                if time.perf_counter() - reported_at >= REPORT_EVERY_S:
+                    yield report(step=step, ended=False)
+                    reported_at = time.perf_counter()
+        yield report(step=step, ended=True)
+
+
+def learning_rate(section: TrainSection, epochs: float) -> float:
+    """The learning rate after so many epochs, of `section.epochs`."""
+    if section.lr_schedule == "constant":
+        return section.lr
+    return section.lr * max(1 - epochs / section.epochs, LINEAR_FLOOR)
+
+
+def spans(sentences: Sentences, *, max_words: int) -> list[tuple[int, int]]:
+    """Cuts the text into runs of at most `max_words` ids, between sentences where it can.
+
+    Only a sentence longer than `max_words` is cut itself; its windows end at the cut.
+    """
+    cuts, end = [], len(sentences.ids_N)
+    start = 0
+    while start < end:
+        stop = min(start + max_words, end)
+        if stop < end:
+            border = sentences.offsets_S[np.searchsorted(sentences.offsets_S, stop, "right") - 1]
+            stop = int(border) if border > start else stop
+        cuts.append((start, stop))
+        start = stop
+    return cuts
+
+
+def cut(
+    sentences: Sentences, start: int, end: int, *, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The ids (int64) from `start` to `end` and the borders of their sentences, on the device."""
+    first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
+    inner_S = sentences.offsets_S[first:last]
+    offsets_S = np.concatenate([[start], inner_S, [end]]) - start
+    ids_N = np.array(sentences.ids_N[start:end], dtype=np.int64)
+    return torch.from_numpy(ids_N).to(device), torch.from_numpy(offsets_S).to(device)
+
+
+def _report(
+    epoch: _Epoch,
+    learner: Learner,
+    corpus: Corpus,
+    section: TrainSection,
+    *,
+    began: float,
+    step: int,
+    ended: bool,
+) -> Report:
+    """Reads the sums from the device and checks that everything is still finite."""
+    centers = int(epoch.centers)
+    if ended and centers == 0:
+        raise DataError(
+            f"no training pairs: subsampling left no two words of a sentence "
+            f"side by side in {len(corpus.train.ids_N):,} words",
+            hint="raise sampling.subsample (or set it to null), or give longer sentences",
+        )
+    loss = float(epoch.loss_sum) / max(centers, 1)
+    share = epoch.ids / len(corpus.train.ids_N)
+    epochs = epoch.number - 1 + share
+    lr = learning_rate(section, epochs)
+    _require_finite(loss, learner.model, f"epoch {epoch.number}, step {step}, lr {lr:g}")
+    now = time.perf_counter()
+    heldout = bmm.mean_loss(learner.model, learner.heldout) if ended and learner.heldout else None
+    return Report(
+        epoch=epoch.number,
+        step=step,
+        words=round(share * corpus.raw_words),
+        centers=centers,
+        loss=loss,
+        heldout_loss=heldout,
+        lr=lr,
+        seconds=now - epoch.began,
+        run_seconds=time.perf_counter() - began,
+        done=epochs / section.epochs,
+        epoch_ended=ended,
+    )
+
+
+def _require_finite(loss: float, model: SkipGram, where: str) -> None:
+    # A sum is finite unless a number is not, or the numbers have left all reason.
+    tables = sum(float(table.detach().sum()) for table in model.parameters())
+    if not math.isfinite(loss):
+        what = f"the loss became {loss}"
+    elif not math.isfinite(tables):
+        what = "the tables are no longer finite"
+    else:
+        return
+    raise DivergedError(
+        f"training diverged: {what} ({where})",
+        hint="lower train.lr; the checkpoints written before this are whole",
+    )
+
+
+def _new_epoch(number: int, device: torch.device) -> _Epoch:
+    fine = torch.float32 if device.type == "mps" else torch.float64
+    loss_sum = torch.zeros((), dtype=fine, device=device)
+    centers = torch.zeros((), dtype=torch.int64, device=device)
+    return _Epoch(number, time.perf_counter(), loss_sum, centers)
+
+
+def _shuffled_spans(
+    sentences: Sentences, seed: int, epoch: int
+) -> Iterator[tuple[int, tuple[int, int]]]:
+    cuts = spans(sentences, max_words=SPAN_WORDS)
+    for index in np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(len(cuts)):
+        yield int(index), cuts[index]
+
+
+def _generator(device: torch.device, *place: int) -> torch.Generator:
+    """A generator whose stream belongs to this place in the run alone."""
+    seed = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has no class of its own for a failed allocation on the CPU.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "can't allocate memory" in str(error)
+    )

@@ -1,0 +1,72 @@
+"""The skip-gram model: twin embedding tables, their scores, and the masked loss.
+
+Word ids enter, scores and losses leave. A word has two vectors: one as a center, one as a
+context; the score of a pair is their dot product, its sigmoid the probability that the pair is
+real rather than noise (Mikolov et al. 2013b, equation 4; d2l.ai 15.4).
+
+Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from w2v.vocab import UNK_ID
+
+Init = Literal["xavier", "word2vec"]
+
+
+class SkipGram(nn.Module):
+    """Twin tables, `center` and `context`; the row of `<unk>` is zero and stays zero."""
+
+    def __init__(
+        self, vocab_size: int, dim: int, *, init: Init, generator: torch.Generator
+    ) -> None:
+        """Fills the tables on the CPU, so that a seed means the same tables on every device.
+
+        Args:
+            vocab_size: V, `<unk>` included.
+            dim: D.
+            init: "xavier" draws both tables from U(-a, a), a = sqrt(6 / (V + D)) (Glorot and
+                Bengio 2010, as the chapter); "word2vec" draws centers from U(-0.5, 0.5) / D and
+                starts contexts at zero (word2vec.c).
+            generator: of the CPU.
+        """
+        super().__init__()
+        self.center = nn.Embedding(vocab_size, dim)
+        self.context = nn.Embedding(vocab_size, dim)
+        with torch.no_grad():
+            for table in (self.center.weight, self.context.weight):
+                if init == "xavier":
+                    nn.init.xavier_uniform_(table, generator=generator)
+                elif table is self.center.weight:
+                    table.uniform_(-0.5 / dim, 0.5 / dim, generator=generator)
+                else:
+                    table.zero_()
+                table[UNK_ID] = 0.0
+
+    def forward(self, centers_BT: Tensor, targets_BL: Tensor) -> Tensor:
+        """The scores (B, T, L) of every center against every target of its block."""
+        return torch.bmm(self.center(centers_BT), self.context(targets_BL).mT)
+
+
+class CenterLoss(NamedTuple):
+    """What `masked_bce` finds for each center."""
+
+    loss_BT: Tensor  # the weighted mean of BCE over the center's scored targets; 0 without one
+    weight_BT: Tensor  # the weight of those targets; 0 where nothing is scored
+
+
+def masked_bce(logits_BTL: Tensor, labels_BTL: Tensor, weights_BTL: Tensor) -> CenterLoss:
+    """Binary cross-entropy of the sigmoid of the scores, averaged over each center's targets.
+
+    This is the one place where the loss is normalized. A model that knows nothing, all scores
+    0, has loss ln 2 = 0.693 at every center.
+    """
+    # -label * log(sigmoid(x)) - (1 - label) * log(1 - sigmoid(x)) = softplus(x) - label * x
+    bce_BTL = torch.addcmul(F.softplus(logits_BTL), logits_BTL, labels_BTL, value=-1)
+    weight_BT = weights_BTL.sum(dim=2)
+    loss_BT = (bce_BTL * weights_BTL).sum(dim=2) / torch.where(weight_BT > 0, weight_BT, 1.0)
+    return CenterLoss(loss_BT, weight_BT)

@@ -1,0 +1,144 @@
+"""How the gradients of table rows become updates, in place and without dense gradients.
+
+A step hands over, for each table, which rows were used and the gradient of each use; a row that
+was used n times stands there n times. Every optimizer treats the sum of a row's gradients as
+that row's gradient, so each equals the textbook optimizer on the dense gradient.
+
+Legend: V = words, D = dimension, N = used rows (with repetitions).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from w2v.model import SkipGram
+
+ADAGRAD_EPSILON = 1e-10  # torch.optim.Adagrad's; a new row's first step has length lr * sqrt(D)
+
+OptimizerName = Literal["adam", "sgd", "adagrad"]
+
+
+class RowGradients(NamedTuple):
+    """What one step asks of the two tables."""
+
+    center_rows_N: Tensor  # int64
+    center_ND: Tensor
+    context_rows_M: Tensor  # int64
+    context_MD: Tensor
+
+
+class Optimizer(Protocol):
+    """Updates the tables it was made for; its state can be saved and restored."""
+
+    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+        """Applies the gradients of one step, given in parts; may overwrite their memory."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that a resumed run needs, by name; changing them changes the optimizer."""
+
+
+def make_optimizer(name: OptimizerName, model: SkipGram) -> Optimizer:
+    """The optimizer of that name for the model's two tables."""
+    kinds: dict[str, Callable[[Tensor, Tensor], Optimizer]]
+    kinds = {"adam": Adam, "sgd": SGD, "adagrad": RowAdagrad}
+    return kinds[name](model.center.weight.data, model.context.weight.data)
+
+
+class SGD:
+    """row -= lr * gradient."""
+
+    def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
+        self.center_VD, self.context_VD = center_VD, context_VD
+
+    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+        """One step of plain gradient descent."""
+        # index_add_ on a CPU is fast only with alpha == 1 and int64 indices: scale beforehand.
+        for part in parts:
+            self.center_VD.index_add_(0, part.center_rows_N, part.center_ND.mul_(-lr))
+            self.context_VD.index_add_(0, part.context_rows_M, part.context_MD.mul_(-lr))
+
+    def state(self) -> dict[str, Tensor]:
+        """Plain descent remembers nothing."""
+        return {}
+
+
+class RowAdagrad:
+    """Adagrad with one accumulator for each row, not each number.
+
+    accumulator += mean(gradient ** 2); row -= lr * gradient / sqrt(accumulator), where gradient
+    is the row's summed gradient of the step. Frequent words get small steps, rare words large
+    ones. Source: Duchi et al. 2011, row-wise as in PyTorch-BigGraph (Lerer et al. 2019, sec. 3).
+    """
+
+    def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
+        self.center_VD, self.context_VD = center_VD, context_VD
+        self.center_sum_V = torch.full_like(center_VD[:, 0], ADAGRAD_EPSILON)
+        self.context_sum_V = torch.full_like(context_VD[:, 0], ADAGRAD_EPSILON)
+        self._slot_V = torch.zeros(len(center_VD), dtype=torch.int64, device=center_VD.device)
+
+    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+        """One step on the rows that were used."""
+        g = _joined(parts)
+        self._step(self.center_VD, self.center_sum_V, g.center_rows_N, g.center_ND, lr)
+        self._step(self.context_VD, self.context_sum_V, g.context_rows_M, g.context_MD, lr)
+
+    def state(self) -> dict[str, Tensor]:
+        """The two accumulators."""
+        return {"center_sum": self.center_sum_V, "context_sum": self.context_sum_V}
+
+    def _step(
+        self, table_VD: Tensor, sum_V: Tensor, rows_N: Tensor, gradient_ND: Tensor, lr: float
+    ) -> None:
+        # Each row's gradients are summed into the slot of one of its uses; the other uses keep a
+        # gradient of zero and change nothing below. No sort, no unique, no size that depends on
+        # the data, so nothing here waits for the device.
+        self._slot_V[rows_N] = torch.arange(len(rows_N), device=rows_N.device)
+        summed_ND = torch.zeros_like(gradient_ND)
+        summed_ND.index_add_(0, self._slot_V[rows_N], gradient_ND)
+        mean_square_N = torch.linalg.vector_norm(summed_ND, dim=1).square_().div_(table_VD.shape[1])
+        sum_V.index_add_(0, rows_N, mean_square_N)
+        scale_N = sum_V[rows_N].rsqrt_().mul_(-lr)
+        table_VD.index_add_(0, rows_N, summed_ND.mul_(scale_N[:, None]))
+
+
+class Adam:
+    """Adam on the whole tables, absent rows included, as the chapter trains (Kingma 2015).
+
+    The moments of rows that a step does not touch still decay and still move them, so each step
+    passes over both tables: faithful, and slow for large vocabularies.
+    """
+
+    def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
+        self._tables = [center_VD, context_VD]
+        self._grads = [torch.zeros_like(table_VD) for table_VD in self._tables]
+        for table_VD, grad_VD in zip(self._tables, self._grads, strict=True):
+            table_VD.grad = grad_VD
+        fused = center_VD.device.type in ("cpu", "cuda")
+        self._adam = torch.optim.Adam(self._tables, fused=fused)
+        self._adam.step()  # with zero gradients: makes the moments exist, moves nothing
+        for table_VD in self._tables:
+            self._adam.state[table_VD]["step"].zero_()
+
+    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+        """One step of dense Adam."""
+        center_grad_VD, context_grad_VD = (grad_VD.zero_() for grad_VD in self._grads)
+        for part in parts:
+            center_grad_VD.index_add_(0, part.center_rows_N, part.center_ND)
+            context_grad_VD.index_add_(0, part.context_rows_M, part.context_MD)
+        self._adam.param_groups[0]["lr"] = lr
+        self._adam.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """First and second moments and the step count, of each table."""
+        names = ("center", "context")
+        return {
+            f"{name}_{key}": value
+            for name, table_VD in zip(names, self._tables, strict=True)
+            for key, value in self._adam.state[table_VD].items()
+        }
+
+
+def _joined(parts: Sequence[RowGradients]) -> RowGradients:
+    return parts[0] if len(parts) == 1 else RowGradients(*map(torch.cat, zip(*parts, strict=True)))

@@ -1,0 +1,363 @@
+"""The run folder: what its files are called, how they are written, checked and found again.
+
+A trained vocabulary and tables enter, a folder that explains itself leaves; later the folder
+enters and `WordVectors` leave. `run.json` is written last and makes the run finished; it holds
+the digests of the other files, because no format notices a flipped bit. Nothing here needs torch,
+so that asking a run is quick; paths are made when they are needed, so a moved run still works.
+
+    config.yaml          the resolved config
+    vocab.tsv            word<TAB>count, row i = id i, row 0 = <unk>
+    vectors.safetensors  tensors "center" and "context", float32 (V, D), row i = id i, row 0 zero
+    dropped.tsv          word<TAB>count of the commonest words that got no vector
+    metrics.jsonl        one object a line
+    run.json             schema, finished, finished_at, sha256 of the files, settings, timings
+    checkpoints/         what a run continues from
+
+Legend: V = words, <unk> included; D = dimensions.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from w2v import formats
+from w2v.config import load_config
+from w2v.errors import ConfigError, DataError, StorageError
+from w2v.files import sha256, sweep_temporaries, write_bytes, write_text
+from w2v.formats.rows import unreadable
+from w2v.vectors import WordVectors
+from w2v.vocab import UNK_ID, Vocab, WordCounts, from_tsv, to_tsv
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
+VOCAB = "vocab.tsv"
+VECTORS = "vectors.safetensors"
+DROPPED = "dropped.tsv"
+METRICS = "metrics.jsonl"
+INFO = "run.json"
+CHECKPOINTS = "checkpoints"
+FILES = (INFO, CONFIG, VOCAB, VECTORS, DROPPED, METRICS)  # a run dies with the first
+
+SCHEMA = 1  # of run.json and all that it names
+RUNS = Path("runs")  # the folder of run folders, in the current folder
+
+Table = Literal["center", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """A run folder, there or yet to be made."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / CONFIG
+
+    @property
+    def vocab(self) -> Path:
+        """Words and counts."""
+        return self.path / VOCAB
+
+    @property
+    def vectors(self) -> Path:
+        """Both tables."""
+        return self.path / VECTORS
+
+    @property
+    def dropped(self) -> Path:
+        """Words that got no vector."""
+        return self.path / DROPPED
+
+    @property
+    def metrics(self) -> Path:
+        """What training reported."""
+        return self.path / METRICS
+
+    @property
+    def info(self) -> Path:
+        """The run in numbers; written last."""
+        return self.path / INFO
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a run continues from."""
+        return self.path / CHECKPOINTS
+
+    def is_finished(self) -> bool:
+        """Whether training came to its end here. Raises `DataError` where run.json is damaged."""
+        return self.info.exists() and bool(self.read_info()["finished"])
+
+    def require_free(self, *, force: bool) -> None:
+        """Refuses to train into a finished run unless `force`.
+
+        Raises:
+            StorageError: the run is finished, or its place is taken by a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(f"{self.path} is a file; a run needs a folder")
+        if not force and self.is_finished():
+            raise StorageError(
+                f"{self.path} holds a finished run", hint="--force replaces it, --run DIR spares it"
+            )
+
+    def clear(self) -> None:
+        """Removes a run's own files and nothing else; run.json goes first.
+
+        Raises:
+            StorageError: a file cannot be removed.
+        """
+        try:
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+            if self.checkpoints.is_dir():
+                shutil.rmtree(self.checkpoints)
+            sweep_temporaries(self.path)
+        except OSError as error:
+            raise StorageError(f"cannot clear {self.path}: {error.strerror}") from error
+
+    def write_vectors(
+        self,
+        vocab: Vocab,
+        *,
+        center_VD: NDArray[np.float32],
+        context_VD: NDArray[np.float32],
+        dropped: WordCounts | None = None,
+    ) -> dict[str, str]:
+        """Writes vocabulary and tables; equal values give equal bytes.
+
+        Returns:
+            The SHA-256 of each file by its name, as `write_info` wants it.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
+        if not len(vocab) == len(center_VD) == len(context_VD):
+            raise ValueError(f"{len(vocab)} words, {len(center_VD)} and {len(context_VD)} rows")
+        tables = {"center": center_VD, "context": context_VD}
+        as_float32 = {name: np.ascontiguousarray(table, "<f4") for name, table in tables.items()}
+        write_text(self.vocab, vocab.to_tsv())
+        write_bytes(self.vectors, safetensors.numpy.save(as_float32))
+        written = [self.vocab, self.vectors]
+        if dropped is not None:
+            write_text(self.dropped, to_tsv(dropped))
+            written.append(self.dropped)
+        return {path.name: sha256(path) for path in written}
+
+    def write_info(
+        self, info: Mapping[str, Any], *, digests: Mapping[str, str], finished: bool = True
+    ) -> None:
+        """Writes run.json: the given values, and those that make it one.
+
+        Args:
+            info: values that JSON can hold, finite numbers only. "min_count" is told to users
+                who ask for a word that is rarer.
+            digests: what `write_vectors` returned.
+            finished: whether training came to its end.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        head: dict[str, Any] = {"schema": SCHEMA, "finished": finished}
+        if finished:
+            head["finished_at"] = datetime.now(UTC).isoformat()
+        whole = {**head, **info, **head, "sha256": dict(digests)}
+        write_text(self.info, json.dumps(whole, indent=2, allow_nan=False) + "\n")
+
+    def read_info(self) -> dict[str, Any]:
+        """The content of run.json.
+
+        Raises:
+            DataError: this is no run folder, or run.json is damaged or of another version.
+        """
+        try:
+            info = json.loads(self.info.read_bytes())
+        except OSError as error:
+            raise DataError(
+                f"{self.path} is no run folder: {INFO}: {error.strerror}",
+                hint="a run folder is what w2v train writes when it ends",
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{self.info} is damaged: {error}") from error
+        if not isinstance(info, dict) or not isinstance(info.get("finished"), bool):
+            raise DataError(f"{self.info} is damaged: it does not say whether the run is finished")
+        if info.get("schema") != SCHEMA:
+            raise DataError(f"{self.info} has schema {info.get('schema')!r}, expected {SCHEMA}")
+        return info
+
+    def load_vectors(self, *, table: Table = "center") -> WordVectors:
+        """The words and one of the two tables, <unk> left out.
+
+        Raises:
+            DataError: the run is not finished, or a file is missing or damaged.
+        """
+        info = self.read_info()
+        if not info["finished"]:
+            raise DataError(f"the run in {self.path} is not finished", hint="let w2v train end")
+        vocab = Vocab.from_tsv(_text(_verified(self.vocab, info)), path=self.vocab)
+        matrix_VD = _read_table(_verified(self.vectors, info), table)
+        if len(matrix_VD) != len(vocab):
+            raise DataError(f"{self.path}: {len(vocab)} words, but {len(matrix_VD)} vectors")
+
+        def dropped() -> dict[str, int]:
+            if self.dropped.name not in info["sha256"]:
+                return {}
+            words, counts_W = from_tsv(_text(_verified(self.dropped, info)), path=self.dropped)
+            return dict(zip(words, counts_W.tolist(), strict=True))
+
+        kept = slice(UNK_ID + 1, None)
+        return WordVectors(
+            vocab.words[kept],
+            matrix_VD[kept],
+            counts=vocab.counts_V[kept],
+            dropped=dropped,
+            min_count=info.get("min_count"),
+        )
+
+
+def default_run(config_path: Path) -> RunDir:
+    """Where a run goes that is told nothing else: `runs/`, by the name of its config."""
+    return RunDir(RUNS / config_path.stem)
+
+
+def newest_finished(root: Path = RUNS) -> RunDir | None:
+    """The run under `root` that finished last, by its own word: files may have been copied.
+
+    Damaged runs are passed over with a warning.
+    """
+    finished: list[tuple[datetime, Path]] = []
+    for info_path in sorted(root.glob(f"*/{INFO}")):
+        run = RunDir(info_path.parent)
+        try:
+            info = run.read_info()
+        except DataError as error:
+            log.warning("passed over: %s", error)
+            continue
+        if info["finished"]:
+            finished.append((_finished_at(info), run.path))
+    return RunDir(max(finished)[1]) if finished else None
+
+
+def find_run(
+    given: Path | None, *, config: str | None = None, overrides: Sequence[str] = ()
+) -> RunDir:
+    """The run that a command asks, and says so: `given`, else the config's, else the newest.
+
+    Args:
+        given: the folder named by `--run`.
+        config: what `--config` named; the run that it trained by default, where that is finished.
+        overrides: what `--set` named.
+
+    Raises:
+        ConfigError: the config cannot be used.
+        DataError: there is no finished run.
+    """
+    loaded = load_config(config, overrides)
+    if given is not None:
+        run, why = RunDir(given), "--run"
+    elif loaded.config.output.run is not None:
+        run, why = RunDir(Path(loaded.config.output.run)), f"output.run, {loaded.path}"
+    elif config is not None and default_run(loaded.path).is_finished():
+        run, why = default_run(loaded.path), f"trained by {loaded.path.name}"
+    elif (newest := newest_finished()) is not None:
+        run, why = newest, "the newest finished run"
+    else:
+        raise DataError(f"no finished run under {RUNS}/", hint="train one: w2v train")
+    log.info("using %s (%s)", run.path, why)
+    return run
+
+
+def load_chosen(
+    run: Path | None,
+    *,
+    vectors: Path | None = None,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    table: Table = "center",
+) -> WordVectors:
+    """The vectors that a command asks: those of a file, or of the run that `find_run` finds.
+
+    Raises:
+        ConfigError: both are named, or a file is asked for another table than its own.
+        DataError: there are none, or they are damaged.
+    """
+    if vectors is None:
+        return find_run(run, config=config, overrides=overrides).load_vectors(table=table)
+    if run is not None:
+        raise ConfigError("--run and --vectors exclude each other: give one")
+    if table != "center":
+        raise ConfigError(f"a vector file has one table; only a run has {table} vectors")
+    load_config(config, overrides)  # a mistake in it is told, though nothing of it is used
+    return formats.read(vectors)
+
+
+def is_run_file(path: Path) -> bool:
+    """Whether `path` is a file that belongs to a run folder."""
+    path = path.resolve()
+    return path.name in FILES and (path.parent / INFO).exists()
+
+
+def load(path: str | Path) -> WordVectors:
+    """The vectors of a run folder or of a vector file.
+
+    Raises:
+        DataError: it is neither, or it is damaged.
+    """
+    path = Path(path)
+    return RunDir(path).load_vectors() if path.is_dir() else formats.read(path)
+
+
+def _verified(path: Path, info: Mapping[str, Any]) -> Path:
+    """`path`, once its digest is the one in run.json."""
+    digests = info.get("sha256")
+    expected = digests.get(path.name) if isinstance(digests, dict) else None
+    if not isinstance(expected, str):
+        raise DataError(f"{path.parent / INFO} is damaged: it has no SHA-256 of {path.name}")
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if found != expected:
+        raise DataError(
+            f"checksum mismatch: {path} has SHA-256 {found}, {INFO} says {expected}",
+            hint="the file was changed or damaged; copy the run again, or train it again",
+        )
+    return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8") from error
+
+
+def _read_table(path: Path, table: Table) -> NDArray[np.float32]:
+    """One tensor of vectors.safetensors, shape (V, D)."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            matrix_VD: NDArray[np.float32] = file.get_tensor(table)
+    except safetensors.SafetensorError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    return matrix_VD
+
+
+def _finished_at(info: Mapping[str, Any]) -> datetime:
+    """When a finished run ended; long ago where run.json does not tell."""
+    try:
+        at = datetime.fromisoformat(info.get("finished_at", ""))
+    except (TypeError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

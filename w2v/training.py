@@ -1,0 +1,223 @@
+"""Training from end to end: a config enters, a finished run folder leaves.
+
+    source -> corpus -> learner -> steps -> metrics, checkpoints -> vectors
+
+`prepare_run` checks all that can fail before time is spent, `execute` trains and writes.
+"""
+
+import logging
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from w2v import __version__, checkpoints, devices, kernels
+from w2v.config import Config, dump_yaml, load_config
+from w2v.corpus import Corpus, prepare
+from w2v.files import require_writable, write_text
+from w2v.loop import Learner, make_learner, steps
+from w2v.reporting import MetricsLog, Reader, Report
+from w2v.rundir import RunDir, default_run
+from w2v.sampling import keep_probabilities
+from w2v.sources import data_folder, open_source
+from w2v.vocab import UNK_ID
+
+log = logging.getLogger(__name__)
+
+
+class Run(NamedTuple):
+    """What is known of a run before its first step."""
+
+    config: Config
+    run_dir: RunDir
+    corpus: Corpus
+    kernel: kernels.Choice
+    device: devices.Choice
+    started_at: datetime
+    prepare_s: float
+
+
+def train(
+    config: Config | str | Path, *, run: str | Path | None = None, force: bool = False
+) -> RunDir:
+    """Trains from Python as `w2v train` does; this is the public `w2v.train`.
+
+    Args:
+        config: a `Config`, or what `w2v train --config` takes.
+        run: the run folder; by default that of the config, else `runs/` and the config's name.
+        force: replace a finished run.
+
+    Raises:
+        W2VError: as `prepare_run` and `execute` say.
+    """
+    place = Path("python")
+    if not isinstance(config, Config):
+        loaded = load_config(str(config))
+        config, place = loaded.config, loaded.path
+    folder = run or config.output.run or default_run(place).path
+    return execute(prepare_run(config, Path(folder), data_folder=data_folder(), force=force))
+
+
+def prepare_run(
+    config: Config,
+    folder: Path,
+    *,
+    data_folder: Path,
+    force: bool,
+    download_progress: Callable[[int, int | None], None] | None = None,
+) -> Run:
+    """Checks all that can fail before training, the cheap first, and opens the corpus.
+
+    Raises:
+        ConfigError: device or kernel are not to be had here.
+        StorageError: `folder` holds a finished run and `force` is not set, or is not writable.
+        DownloadError, DataError: the corpus.
+    """
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    kernel, device = kernels.choose(config.train.kernel), devices.choose(config.train.device)
+    log.info("kernel %s: %s; device %s: %s", *kernel, *device)
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    run_dir = RunDir(folder)
+    run_dir.require_free(force=force)
+    require_writable(folder)
+    source = open_source(config.corpus, data_folder=data_folder, progress=download_progress)
+    corpus = prepare(
+        source,
+        lowercase=config.corpus.lowercase,
+        token_pattern=config.corpus.token_pattern,
+        heldout_every=config.corpus.heldout_every,
+        min_count=config.vocab.min_count,
+        max_size=config.vocab.max_size,
+        folder=data_folder,
+    )
+    prepare_s = time.perf_counter() - started
+    return Run(config, run_dir, corpus, kernel, device, started_at, prepare_s)
+
+
+def execute(this: Run, *, readers: Sequence[Reader] = ()) -> RunDir:
+    """Trains and leaves a finished run folder.
+
+    Raises:
+        DataError: no pair to train on.
+        StorageError: out of memory, or the folder cannot be written.
+        DivergedError: loss or tables became NaN or infinite; earlier checkpoints stay.
+    """
+    learner = make_learner(this.config, this.corpus, device=this.device.device)
+    open_run(this)
+    checkpointer = checkpoints.Checkpointer(
+        this.run_dir.checkpoints,
+        learner.tensors(),
+        every_s=this.config.output.checkpoint_every_s,
+        keep=this.config.output.keep_checkpoints,
+    )
+    everyone = (MetricsLog(this.run_dir.metrics), *readers, checkpointer)
+    epochs = []
+    with ExitStack() as at_the_end:
+        for reader in everyone:
+            at_the_end.callback(reader.close)
+        for report in steps(learner, this.corpus, this.config.train):
+            for reader in everyone:
+                reader(report)
+            if report.epoch_ended:
+                epochs.append(report)
+    finish_run(this, learner, epochs)
+    return this.run_dir
+
+
+def plan(this: Run) -> dict[str, int]:
+    """What a run would do, in numbers, before anything is allocated."""
+    config, counts_V = this.config, this.corpus.vocab.counts_V.copy()
+    counts_V[UNK_ID] = 0
+    keep_V = keep_probabilities(
+        counts_V,
+        threshold=config.sampling.subsample,
+        formula=config.sampling.subsample_formula,
+    )
+    return {
+        "raw words": this.corpus.raw_words,
+        "words in vocabulary": len(this.corpus.train.ids_N),
+        "sentences": len(this.corpus.train.offsets_S) - 1,
+        "vocabulary": len(this.corpus.vocab),
+        "words an epoch after subsampling": round(float(counts_V @ keep_V)),
+        "epochs": config.train.epochs,
+        "bytes of the two tables": 2 * 4 * len(this.corpus.vocab) * config.model.dim,
+    }
+
+
+def open_run(this: Run) -> None:
+    """Makes the folder ready and says in it what is going on.
+
+    What an earlier, unfinished attempt left goes. A finished run that is to be replaced stays
+    whole until the new vectors are there.
+    """
+    run_dir = this.run_dir
+    if run_dir.is_finished():
+        log.info("%s stays as it is until this run ends", run_dir.path)
+        checkpoints.prune(run_dir.checkpoints, keep=0)
+        return
+    run_dir.clear()
+    write_text(run_dir.config, dump_yaml(this.config))
+    run_dir.write_info(_description(this), digests={}, finished=False)
+
+
+def finish_run(this: Run, learner: Learner, epochs: Sequence[Report]) -> None:
+    """Writes config, words, vectors and, last of all, the run.json that makes the run finished."""
+    write_text(this.run_dir.config, dump_yaml(this.config))
+    digests = this.run_dir.write_vectors(
+        this.corpus.vocab,
+        center_VD=learner.model.center.weight.detach().cpu().numpy(),
+        context_VD=learner.model.context.weight.detach().cpu().numpy(),
+        dropped=this.corpus.dropped,
+    )
+    last, train_s = epochs[-1], epochs[-1].run_seconds
+    outcome = {
+        "steps": last.step,
+        "loss": last.loss,
+        "heldout_loss": last.heldout_loss,
+        "prepare_s": round(this.prepare_s, 3),
+        "train_s": round(train_s, 3),
+        "words_per_s": round(sum(epoch.words for epoch in epochs) / train_s),
+        "centers_per_s": round(sum(epoch.centers for epoch in epochs) / train_s),
+    }
+    this.run_dir.write_info(_description(this) | outcome, digests=digests)
+
+
+def _description(this: Run) -> dict[str, object]:
+    """What run.json tells of a run, finished or not."""
+    config, corpus = this.config, this.corpus
+    return {
+        "started_at": this.started_at.isoformat(),
+        "command": sys.argv,
+        "versions": {
+            "w2v": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": f"{platform.system()} {platform.machine()}",
+        "kernel": this.kernel.name,
+        "kernel_reason": this.kernel.reason,
+        "device": str(this.device.device),
+        "device_reason": this.device.reason,
+        "threads": torch.get_num_threads(),
+        "seed": config.train.seed,
+        "epochs": config.train.epochs,
+        "min_count": config.vocab.min_count,
+        "corpus": {
+            "name": config.corpus.name,
+            "digest": corpus.digest,
+            "raw_words": corpus.raw_words,
+            "words": len(corpus.train.ids_N),
+            "sentences": len(corpus.train.offsets_S) - 1,
+        },
+        "vocab_size": len(corpus.vocab),
+        "dim": config.model.dim,
+    }

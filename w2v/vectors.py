@@ -1,0 +1,236 @@
+r"""Words and their vectors, and which words are near.
+
+Words and a float32 table enter; neighbours leave, by cosine, the same on every machine that
+agrees about the table. numpy alone: asking for neighbours must not load what training needs.
+
+The search is exact. One float32 product finds every row that can be among the k best, and those
+few are scored again in float64, each row alone; so equal vectors get equal cosines, whatever the
+order in which the product adds, and ties go to the smaller id.
+
+Legend: V = words, D = dimensions, C = candidates.
+"""
+
+import difflib
+import heapq
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2v.errors import ConfigError, DataError
+
+NO_DIRECTION = 1e-12  # a sum of unit vectors shorter than this is rounding, not a direction
+MAX_SHOWN = 60  # characters of a word that an error repeats
+
+NUM_SPELLINGS = 3
+SHORTLIST = 200  # words that difflib may compare; it takes 20 us for each
+MIN_RATIO = 0.6  # of difflib, where 1.0 is equal
+
+# What would change a terminal's state or a line's end; joiners inside words are no such thing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+Float32 = NDArray[np.float32]
+
+
+class WordVectors:
+    """Words and the rows of a table that belong to them.
+
+    Args:
+        words: V different words; a word's id is its place.
+        matrix_VD: finite numbers, kept as float32; not copied where it is that already.
+        counts: how often each word occurs in the training text, where that is known.
+        dropped: gives the words that were met and left out, with their counts; called only when
+            an unknown word is asked for.
+        min_count: the `vocab.min_count` that left them out.
+
+    Raises:
+        DataError: no word, one that is empty or comes twice, a row that is not finite, or
+            numbers of words, rows and counts that differ.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        matrix_VD: NDArray[np.floating],
+        *,
+        counts: Sequence[int] | NDArray[np.integer] | None = None,
+        dropped: Callable[[], Mapping[str, int]] | None = None,
+        min_count: int | None = None,
+    ) -> None:
+        self.words = tuple(words)
+        with np.errstate(over="ignore"):  # what is too big for float32 is refused below
+            self.matrix: Float32 = np.ascontiguousarray(matrix_VD, dtype=np.float32).view()
+        self.matrix.flags.writeable = False  # `_unit_VD` is computed once
+        self.counts = None if counts is None else tuple(map(int, counts))
+        self._dropped = dropped
+        self._min_count = min_count
+        self._ids = {word: i for i, word in enumerate(self.words)}
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def index(self, word: str) -> int:
+        """The id of a word.
+
+        Raises:
+            DataError: it is not in the vocabulary; the hint names close spellings.
+        """
+        found = self._ids.get(word)
+        if found is None:
+            raise self._unknown(word)
+        return found
+
+    def vector(self, word: str) -> Float32:
+        """The row of a word, read-only, shape (D,). Raises `DataError` as `index` does."""
+        row_D: Float32 = self.matrix[self.index(word)]
+        return row_D
+
+    def similar(
+        self, positive: str | Sequence[str], negative: str | Sequence[str] = (), k: int = 10
+    ) -> list[tuple[str, float]]:
+        """The words nearest to a query, with their cosines: falling, ties in the order of ids.
+
+        Args:
+            positive: a word or several, whose unit vectors are averaged.
+            negative: a word or several, whose unit vectors are subtracted.
+            k: how many; fewer come where fewer words are left. The query's own never come.
+
+        A query without direction (a zero vector, a word minus itself) has cosine 0 to all.
+
+        Raises:
+            ConfigError: k is below 1, or there is no word.
+            DataError: a word is not in the vocabulary.
+        """
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, got {k}")
+        plus = [self.index(word) for word in _as_words(positive)]
+        minus = [self.index(word) for word in _as_words(negative)]
+        if not plus + minus:
+            raise ConfigError("a query has at least one word")
+        query_D = self._unit64(plus).sum(axis=0) - self._unit64(minus).sum(axis=0)
+        length = float(np.sqrt((query_D**2).sum()))
+        if length < NO_DIRECTION:
+            others = np.delete(np.arange(len(self)), plus + minus)[:k]
+            return [(self.words[i], 0.0) for i in others]
+        query_D /= length
+        ids_C = self._candidates(query_D.astype(np.float32), plus + minus, k)
+        cosines_C = (self._unit64(ids_C) * query_D).sum(axis=1).clip(-1.0, 1.0)
+        order_C = np.lexsort((ids_C, -cosines_C))[:k]
+        return [(self.words[ids_C[c]], float(cosines_C[c])) for c in order_C]
+
+    def _candidates(self, query_D: Float32, excluded: Sequence[int], k: int) -> NDArray[np.intp]:
+        """Ids, rising, of all rows whose true cosine can be among the k best."""
+        scores_V = self._unit_VD @ query_D
+        scores_V[excluded] = -np.inf
+        k = min(k, len(self) - len(set(excluded)))
+        if k == 0:
+            return np.empty(0, np.intp)
+        kth_best = np.partition(scores_V, -k)[-k]
+        # Twice what rounding can do to a sum of D products and to the two unit vectors in it.
+        slack = 2 * (len(query_D) + 4) * np.finfo(np.float32).eps
+        return np.flatnonzero(scores_V >= kth_best - slack)
+
+    @cached_property
+    def _unit_VD(self) -> Float32:
+        """Every row at length 1; a zero row stays zero."""
+        norms_V = np.sqrt(np.einsum("vd,vd->v", self.matrix, self.matrix, dtype=np.float64))
+        norms_V1 = np.where(norms_V > 0, norms_V, 1.0)[:, None]
+        # Divided in float64, since a norm may be below or above all float32.
+        return np.divide(self.matrix, norms_V1, out=np.empty_like(self.matrix), casting="same_kind")
+
+    def _unit64(self, ids: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float64]:
+        """Some rows at length 1 in float64; the value of a row depends on nothing but the row."""
+        rows_CD = self.matrix[np.asarray(ids, np.intp)].astype(np.float64)
+        norms_C1 = np.sqrt((rows_CD**2).sum(axis=1, keepdims=True))
+        unit_CD: NDArray[np.float64] = rows_CD / np.where(norms_C1 > 0, norms_C1, 1.0)
+        return unit_CD
+
+    def _check(self) -> None:
+        num_words = len(self.words)
+        if self.matrix.ndim != 2 or len(self.matrix) != num_words:
+            raise DataError(f"{num_words} words, but vectors of shape {self.matrix.shape}")
+        if not self.matrix.size:
+            raise DataError(f"no vectors: {num_words} words, {self.matrix.shape[1]} dimensions")
+        if self.counts is not None and len(self.counts) != num_words:
+            raise DataError(f"{num_words} words, but {len(self.counts)} counts")
+        if len(self._ids) < num_words:
+            row = next(i for i, word in enumerate(self.words) if self._ids[word] != i)
+            word = self.words[row]
+            raise DataError(f"{shown(word)} comes twice: words {row + 1} and {self._ids[word] + 1}")
+        if "" in self._ids:
+            raise DataError(f"word {self._ids[''] + 1} is empty")
+        if not np.isfinite([self.matrix.min(), self.matrix.max()]).all():  # NaN survives both
+            row = int(np.argmin(np.isfinite(self.matrix).all(axis=1)))
+            word = self.words[row]
+            raise DataError(f"the vector of {shown(word)} (word {row + 1}) is not finite")
+
+    def _unknown(self, word: str) -> DataError:
+        message = f"{shown(word)} is not in the vocabulary"
+        count = self._dropped().get(word) if self._dropped else None
+        if count is not None:
+            message += f": it was seen {count:,} times"
+            if self._min_count is not None and count < self._min_count:
+                message += f", below vocab.min_count={self._min_count}"
+            elif self._min_count is not None:
+                message += ", and vocab.max_size left it out"
+        return DataError(message, hint=self._spelling_hint(word))
+
+    def _spelling_hint(self, word: str) -> str | None:
+        for form in ("NFC", "NFD"):
+            other_form = unicodedata.normalize(form, word)
+            if other_form in self:
+                return f"{shown(other_form)} is, its letters encoded in Unicode's form {form}"
+        same = [other for other in self.words if other.casefold() == word.casefold()]
+        if same:
+            return f"only the case differs: {_listed(same[:NUM_SPELLINGS])}"
+        close = close_spellings(word, self.words)
+        return f"did you mean {_listed(close)}?" if close else None
+
+
+def shown(word: str) -> str:
+    """A word as messages show it: quoted, control characters escaped, cut where it is long."""
+    return f"'{escaped(word[:MAX_SHOWN])}{'...' if len(word) > MAX_SHOWN else ''}'"
+
+
+def escaped(word: str) -> str:
+    r"""The word with control characters spelled out, as in `\x1b`."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), word)
+
+
+def close_spellings(word: str, words: Sequence[str]) -> list[str]:
+    """Up to NUM_SPELLINGS of `words` that are spelled most alike, case aside; the likest first.
+
+    difflib is too slow for all of a big vocabulary, so it sees only the words of about the same
+    length that share the most pairs of letters with `word`: 0.2 s among 400,000.
+    """
+    if not 0 < len(word) <= MAX_SHOWN:
+        return []
+    wanted = word.casefold()
+    edged = f" {wanted} "
+    pairs = {edged[i : i + 2] for i in range(len(edged) - 1)}
+    reach = max(1, len(word) // 3)
+    near = [(i, w) for i, w in enumerate(words) if abs(len(w) - len(word)) <= reach]
+    folded = [(sum(pair in f" {w.casefold()} " for pair in pairs), -i) for i, w in near]
+    matcher = difflib.SequenceMatcher(b=wanted, autojunk=False)
+    ranked = []
+    for num_shared, minus_id in heapq.nlargest(SHORTLIST, folded):
+        matcher.set_seq1(words[-minus_id].casefold())
+        if num_shared and matcher.ratio() >= MIN_RATIO:
+            ranked.append((matcher.ratio(), minus_id))
+    return [words[-minus_id] for _, minus_id in heapq.nlargest(NUM_SPELLINGS, ranked)]
+
+
+def _listed(words: Sequence[str]) -> str:
+    *firsts, last = map(shown, words)
+    return f"{', '.join(firsts)} or {last}" if firsts else last
+
+
+def _as_words(query: str | Sequence[str]) -> Sequence[str]:
+    return [query] if isinstance(query, str) else query

@@ -1,0 +1,136 @@
+"""The vocabulary: which of the counted tokens become words, and in which order.
+
+Tokens and their counts enter; a `Vocab` leaves. `<unk>` is id 0, then words by count, commonest
+first, ties by code point: equal text gives equal ids. Sorting and encoding are done by polars,
+which is imported where it is used: those who only read words start without it.
+
+`vocab.tsv`: UTF-8, one `word<TAB>count` a line in the order of ids, the first line `<unk>` with
+the number of tokens outside the vocabulary. A word holds no white space.
+
+Legend: V = words of the vocabulary, `<unk>` included; W = distinct tokens.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from w2v.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+UNK_ID = 0
+UNK_WORD = "<unk>"
+MAX_DROPPED = 100_000  # words below min_count that are remembered, to tell users of them
+
+Ints = npt.NDArray[np.int64]
+
+
+class WordCounts(NamedTuple):
+    """Words and how often each occurs."""
+
+    words: tuple[str, ...]
+    counts_W: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Vocab:
+    """The words that get vectors; a word's id is its place."""
+
+    words: tuple[str, ...]
+    counts_V: Ints  # of the training text; counts_V[UNK_ID]: its tokens outside the vocabulary
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The id of each word, `<unk>` included."""
+        return {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, tokens: "pl.Series") -> npt.NDArray[np.int32]:
+        """The id of each token; UNK_ID for those outside the vocabulary."""
+        import polars as pl  # see the module docstring
+
+        known = tokens.cast(pl.Enum(self.words), strict=False)
+        return known.to_physical().fill_null(UNK_ID).cast(pl.Int32).to_numpy()
+
+    def to_tsv(self) -> str:
+        """The text of `vocab.tsv`."""
+        return to_tsv(WordCounts(self.words, self.counts_V))
+
+    @classmethod
+    def from_tsv(cls, text: str, *, path: object) -> Self:
+        """Reads what `to_tsv` wrote; `path` is named in errors.
+
+        Raises:
+            DataError: a line is not `word<TAB>count`, or the first is not `<unk>`.
+        """
+        words, counts_V = from_tsv(text, path=path)
+        if not words or words[UNK_ID] != UNK_WORD:
+            raise DataError(f"{path}: line 1: expected {UNK_WORD} and its count")
+        return cls(words, counts_V)
+
+
+def choose_vocab(
+    words: "pl.Series", counts_W: Ints, *, min_count: int, max_size: int | None
+) -> tuple[Vocab, WordCounts]:
+    """The vocabulary of counted tokens, and the commonest of the words that it leaves out.
+
+    Args:
+        words: the distinct tokens; "" and `<unk>` are no words.
+        counts_W: occurrences of each in the training text; 0 is allowed and means absent.
+        min_count: rarer words are left out.
+        max_size: the most words to keep, `<unk>` not counted; the commonest stay.
+
+    Raises:
+        DataError: there are words, but none occurs `min_count` times.
+    """
+    import polars as pl  # see the module docstring
+
+    counted = pl.DataFrame({"word": words, "count": counts_W})
+    ranked = counted.filter(pl.col("count") > 0, ~pl.col("word").is_in(["", UNK_WORD])).sort(
+        "count", "word", descending=[True, False]
+    )
+    num_frequent = int((ranked["count"] >= min_count).sum())
+    if ranked.height and not num_frequent:
+        word, count = ranked.row(0)
+        raise DataError(
+            f"vocab.min_count={min_count} keeps 0 of {ranked.height:,} words; "
+            f"the commonest, {word!r}, occurs {count:,} time{'s' * (count > 1)}: lower it"
+        )
+    size = num_frequent if max_size is None else min(num_frequent, max_size)
+    kept, left = ranked[:size], ranked[size:][:MAX_DROPPED]
+    num_unknown = int(counts_W[(words != "").to_numpy()].sum()) - int(kept["count"].sum())
+    vocab = Vocab(
+        (UNK_WORD, *kept["word"]),
+        np.concatenate([np.array([num_unknown], np.int64), kept["count"].to_numpy()]),
+    )
+    return vocab, WordCounts(tuple(left["word"]), left["count"].to_numpy())
+
+
+def to_tsv(counted: WordCounts) -> str:
+    """One `word<TAB>count` a line."""
+    pairs = zip(counted.words, counted.counts_W.tolist(), strict=True)
+    return "".join(f"{word}\t{count}\n" for word, count in pairs)
+
+
+def from_tsv(text: str, *, path: object) -> WordCounts:
+    """Reads what `to_tsv` wrote; `path` is named in errors.
+
+    Raises:
+        DataError: a line is not `word<TAB>count`, or a word comes twice.
+    """
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
+        match = re.fullmatch(r"(\S+)\t([0-9]{1,18})", line)
+        if match is None:
+            raise DataError(f"{path}: line {number}: expected word<TAB>count, got {line[:80]!r}")
+        if match[1] in counts:
+            raise DataError(f"{path}: line {number}: {match[1]!r} comes twice")
+        counts[match[1]] = int(match[2])
+    return WordCounts(tuple(counts), np.array(list(counts.values()), np.int64))
