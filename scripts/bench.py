@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,7 +134,7 @@ def measure(program: str, run: Path, *, seed: int, args: argparse.Namespace) -> 
     return found
 
 
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     """Median, least and most, in three or more digits."""
     digits = 0 if min(values) >= 100 else 2
     middle, low, high = (
@@ -142,13 +143,10 @@ def spread(values: list[float]) -> str:
     return middle if len(values) == 1 else f"{middle} ({low} .. {high})"
 
 
-def mean(values: list[float | None]) -> str:
-    """Mean and standard deviation of a loss or score, "-" where a run has none."""
-    present = [value for value in values if value is not None]
-    if not present:
-        return "-"
-    middle = f"{statistics.fmean(present):.4f}"
-    return f"{middle} ± {statistics.stdev(present):.4f}" if len(present) > 1 else middle
+def mean(values: Sequence[float]) -> str:
+    """Mean and standard deviation of a loss or a score."""
+    middle = f"{statistics.fmean(values):.4f}"
+    return f"{middle} ± {statistics.stdev(values):.4f}" if len(values) > 1 else middle
 
 
 def column(runs: list[Run]) -> dict[str, str]:
@@ -163,7 +161,8 @@ def column(runs: list[Run]) -> dict[str, str]:
         cells[name] = spread(over_seeds(name))
     for name in LOSSES:
         for epoch, values in enumerate(zip(*over_seeds(name), strict=True), start=1):
-            cells[f"{name} {epoch}"] = mean(list(values))
+            if None not in values:
+                cells[f"{name} {epoch}"] = mean(values)
     for name in [*SIMILARITY_FILES, "analogies"]:
         if name in first:
             cells[name] = f"{mean(over_seeds(name))}, {first[f'{name} of']}"
@@ -176,7 +175,8 @@ def column(runs: list[Run]) -> dict[str, str]:
 def print_table(runs_of: dict[str, list[Run]]) -> None:
     """Prints a column a program, a row a measure."""
     columns = {program: column(runs) for program, runs in runs_of.items()}
-    rows = list(dict.fromkeys(name for cells in columns.values() for name in cells))
+    fullest_first = sorted(columns.values(), key=len, reverse=True)
+    rows = list(dict.fromkeys(name for cells in fullest_first for name in cells))
     print(f"{'':16}" + "".join(f"{program:{COLUMN}}" for program in columns))
     for row in rows:
         print(

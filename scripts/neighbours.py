@@ -21,7 +21,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the folder of a finished run")
     parser.add_argument("words", nargs="+", metavar="WORD")
     args = parser.parse_args()
-    vectors = w2v.load(args.run)
+    try:
+        vectors = w2v.load(args.run)
+    except DataError as error:
+        sys.exit(str(error))
     width = max(map(len, args.words))
     for word in args.words:
         try:

@@ -15,12 +15,20 @@ from hypothesis.extra import numpy as hnp
 
 from w2v import formats
 from w2v.errors import ConfigError, DataError, StorageError
-from w2v.formats import glove, npy, safetensors_file, text_rows, word2vec_binary, word2vec_text
+from w2v.formats import (
+    glove,
+    npy,
+    safetensors_file,
+    text_rows,
+    word2vec_binary,
+    word2vec_text,
+    word_list,
+)
 from w2v.vectors import WordVectors
 
 NAMES = ["v.txt", "v.vec", "v.txt.gz", "v.vec.gz", "v.bin", "v.npy", "v.safetensors"]
-SMALL = WordVectors(["a", "é"], np.array([[1, -0.5], [0.1, 3e-9]], np.float32), counts=[12, 3])
-SMALL_F4 = b"\x00\x00\x80?\x00\x00\x00\xbf" + b"\xcd\xcc\xcc=\x88*N1"  # 1, -0.5 and 0.1, 3e-9
+SMALL = WordVectors(["a", "é"], np.array([[1, -0.5], [0.1, 2**-30]], np.float32), counts=[12, 3])
+SMALL_F4 = b"\x00\x00\x80\x3f\x00\x00\x00\xbf" + b"\xcd\xcc\xcc\x3d\x00\x00\x80\x30"
 SMALL_VOCAB = "a 12\né 3\n".encode()
 
 
@@ -52,13 +60,13 @@ def refused(data, tmp_path, message, name="v.txt"):
 
 
 def test_the_bytes_of_word2vec_text(tmp_path):
-    expected = "2 2\na 1 -0.5\né 0.100000001 3e-09\n".encode()
+    expected = "2 2\na 1 -0.5\né 0.100000001 9.31322575e-10\n".encode()
     assert written(tmp_path / "v.txt") == expected
     assert written(tmp_path / "v.vec") == expected
 
 
 def test_the_bytes_of_glove(tmp_path):
-    expected = "a 1 -0.5\né 0.100000001 3e-09\n".encode()
+    expected = "a 1 -0.5\né 0.100000001 9.31322575e-10\n".encode()
     assert written(tmp_path / "v.txt", format="glove") == expected
 
 
@@ -115,6 +123,7 @@ def test_gensim_reads_it_bit_by_bit(name, tmp_path):
     assert theirs.vectors.tobytes() == vectors.matrix.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # gensim's own
 def test_gensim_reads_glove_bit_by_bit(tmp_path):
     vectors = some()
     formats.write(vectors, tmp_path / "v.txt", format="glove")
@@ -179,7 +188,7 @@ def test_the_content_tells_text_from_binary(name, tmp_path):
         assert same(formats.read(tmp_path / name), some())
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_float32_and_any_word_survive(data, tmp_path):
     shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
@@ -188,14 +197,12 @@ def test_any_float32_and_any_word_survive(data, tmp_path):
     word = st.text(min_size=1, max_size=6).filter(lambda w: w.split() == [w] and "\0" not in w)
     words = data.draw(st.lists(word, min_size=shape[0], max_size=shape[0], unique=True))
     vectors = WordVectors(words, rows, counts=range(shape[0]))
-    for module in (word2vec_text, word2vec_binary, glove):
+    for module in (word2vec_text, word2vec_binary, glove, npy, safetensors_file):
         path = tmp_path / module.NAME
-        formats.write(vectors, path, format=module.NAME, force=True)
+        with path.open("wb") as file:
+            module.write(vectors, file)
+        word_list.beside(path).write_bytes(word_list.encode(vectors))
         assert same(module.read(path), vectors)
-    for module in (npy, safetensors_file):
-        path = tmp_path / module.NAME
-        formats.write(vectors, path, format=module.NAME, force=True)
-        assert same(formats.read(path) if module is safetensors_file else npy.read(path), vectors)
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -270,9 +277,9 @@ def test_safetensors_of_others_are_read(tmp_path):
         (b"2 2\na 1 -Inf\nb 3 4\n", "line 2: a number is not finite"),
         (b"2 2\na 1 1e39\nb 3 4\n", "line 2: a number is not finite"),
         (b"2 2\na 1 2\na 3 4\n", "'a' comes twice: words 1 and 2"),
-        (b"2 2\na 1 2\n 3 4\n", "line 3: .*empty|line 3: expected"),
+        (b"2 2\na 1 2\n 33 4\n", "line 3: the word is empty"),
         (b"2 2\na 1 2\n\xc3 3 4\n", "line 3: the word is not UTF-8"),
-        (b"2 2\na 1 2\nb 3 4", "line 3: the last line has no line end"),
+        (b"2 2\na 1 2\nb 3 44", "line 3: the last line has no line end"),
         (b"2 2\na 1 2\nb 3 4\n\n", "line 4: "),
         (b"a 1 2\nb 3\n", "line 2: 1 numbers, expected 2"),
         (b"a 1 2\nb 3 4 5\n", "line 2: 3 numbers, expected 2"),
@@ -308,7 +315,7 @@ def test_damaged_binary_is_refused(data, message, tmp_path):
 def test_binary_blocks_do_not_matter(tmp_path, monkeypatch):
     formats.write(some(40), tmp_path / "v.bin")
     monkeypatch.setattr(word2vec_binary, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(word2vec_binary, "MAX_WORD_BYTES", 4)
+    monkeypatch.setattr(word2vec_binary, "MAX_WORD_BYTES", 8)
     assert same(word2vec_binary.read(tmp_path / "v.bin"), some(40))
 
 
@@ -320,7 +327,10 @@ def npy_header(text):
     ("data", "message"),
     [
         (b"", "expected a .npy of float32"),
-        (npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999, 300), }"), "room for 0"),
+        (
+            npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999, 300), }"),
+            "room for 0",
+        ),
         (npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }"), "0 words"),
         (npy_header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1, 3), }"), "float32"),
         (npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }"), "two dim"),
@@ -393,12 +403,14 @@ def payloads():
     yield "pickle2", pickle.dumps(Canary(), 2)
     yield "pickle0", pickle.dumps(Canary(), 0)
     yield "pickle5", pickle.dumps(Canary(), 5)
-    yield "npy", npy_header(
-        b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }"
-    ) + pickle.dumps(array, 3)
+    yield (
+        "npy",
+        npy_header(b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }")
+        + pickle.dumps(array, 3),
+    )
 
 
-@pytest.mark.parametrize(("kind", "data"), payloads())
+@pytest.mark.parametrize(("kind", "data"), list(payloads()))
 @pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.npy", "v.safetensors", "v"])
 def test_pickles_are_never_loaded(kind, data, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -499,7 +511,9 @@ def test_a_huge_header_is_refused_before_anything_is_allocated(name, tmp_path, m
 # Writing
 
 
-@pytest.mark.parametrize("word", ["a b", " a", "a\n", "a\tb", "\u00a0", "a\u2003b", "a\0", "\ud800"])
+@pytest.mark.parametrize(
+    "word", ["a b", " a", "a\n", "a\tb", "\u00a0", "a\u2003b", "a\0", "\ud800"]
+)
 @pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.npy", "v.safetensors"])
 def test_a_word_that_no_format_holds_is_refused_before_writing(word, name, tmp_path):
     vectors = WordVectors(["fine", word], np.ones((2, 2)))
@@ -520,7 +534,11 @@ def test_a_word_too_long_to_be_read_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     ("name", "format", "message"),
     [
-        ("v", None, "the suffix of 'v' names no format; known: .txt, .vec, .bin, .npy, .safetensors"),
+        (
+            "v",
+            None,
+            "the suffix of 'v' names no format; known: .txt, .vec, .bin, .npy, .safetensors",
+        ),
         ("v.vek", None, "did you mean .vec"),
         ("v.gz", None, "names no format"),
         ("v.tsv", None, "names no format"),

@@ -192,7 +192,10 @@ def test_an_unknown_word_is_explained(word, hint):
     ("min_count", "message"),
     [
         (10, "'queue' is not in the vocabulary: it was seen 7 times, below vocab.min_count=10"),
-        (5, "'queue' is not in the vocabulary: it was seen 7 times, and vocab.max_size left it out"),
+        (
+            5,
+            "'queue' is not in the vocabulary: it was seen 7 times, and vocab.max_size left it out",
+        ),
         (None, "'queue' is not in the vocabulary: it was seen 7 times"),
     ],
 )
@@ -208,12 +211,14 @@ def test_a_dropped_word_is_told_with_its_count(min_count, message):
     assert not calls
     with pytest.raises(DataError) as caught:
         vectors.index("queue")
-    assert str(caught.value) == message
+    assert str(caught.value) == f"'queue' is not in the vocabulary: {message}"
     assert caught.value.hint == "did you mean 'queen'?"
 
 
 def test_control_characters_are_escaped_and_joiners_kept():
-    assert escaped("a\x1b[31m\n\x9f\u2028\ud800é\u200d") == r"a\x1b[31m\n\x9f\u2028\ud800é" + "\u200d"
+    assert (
+        escaped("a\x1b[31m\n\x9f\u2028\ud800é\u200d") == r"a\x1b[31m\n\x9f\u2028\ud800é" + "\u200d"
+    )
     assert shown("a\tb") == r"'a\tb'"
     with pytest.raises(DataError, match=r"'\\x1b\[2J' is not in"):
         WordVectors(WORDS, ROWS).index("\x1b[2J")

@@ -3,14 +3,15 @@
 A `Source` and the settings enter; a `Corpus` leaves. The text is cut into tokens once: while it is
 counted, tokens are noted in scratch files by provisional numbers, and when the vocabulary is known
 these are turned into ids. Memory holds the distinct tokens and a few blocks, never the text.
+The vocabulary is that of the training lines.
 
 A corpus is kept in `corpora/<fingerprint>/`; the fingerprint covers the bytes of the text, the
-settings and FORMAT. Its files, every one little-endian `.npy` or `vocab.tsv` text:
+settings and FORMAT. Its files:
 
     train_ids.npy, heldout_ids.npy           int32 (N,)    ids of the words in vocabulary
     train_offsets.npy, heldout_offsets.npy   int64 (S+1,)  where each sentence starts and ends
     vocab.tsv, dropped.tsv                   the words, and the commonest of those left out
-    corpus.json                              written last; size and SHA-256 of each file
+    corpus.json                              written last: fingerprint, SHA-256 of each file
 
 Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V = vocabulary.
 """
@@ -34,7 +35,7 @@ import numpy.typing as npt
 
 from w2v.errors import DataError
 from w2v.files import TEMP_PREFIX, atomic_write, fsync_folder, sha256, unwritable, write_text
-from w2v.sources import Source, read_text, unreadable
+from w2v.sources import Source, read_texts, unreadable
 from w2v.tokens import TokenLog, TokenPool, TokenRule
 from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, to_tsv
 
@@ -96,8 +97,7 @@ def prepare(
 ) -> Corpus:
     """Opens the encoded corpus of `source`: from the cache in `folder`, or built and kept there.
 
-    `heldout_every` counts only where the source has no held-out text of its own. The vocabulary is
-    that of the training lines.
+    `heldout_every` counts only where the source has no held-out text of its own.
 
     Raises:
         ConfigError: `token_pattern` cannot be used.
@@ -153,7 +153,7 @@ def _count(
 ) -> None:
     """Cuts all text into tokens, and parts training lines from held-out ones."""
     num_lines = 0
-    for tokens in pool.number_all(_texts(source.train)):
+    for tokens in pool.number_all(read_texts(source.train, block_bytes=BLOCK_BYTES)):
         if every is None:
             train.note(tokens)
             continue
@@ -161,13 +161,8 @@ def _count(
         num_lines += len(lines_S)
         train.note(tokens.of_lines(lines_S % every != 0))
         heldout.note(tokens.of_lines(lines_S % every == 0))
-    for tokens in pool.number_all(_texts(source.heldout)):
+    for tokens in pool.number_all(read_texts(source.heldout, block_bytes=BLOCK_BYTES)):
         heldout.note(tokens)
-
-
-def _texts(paths: tuple[Path, ...]) -> Iterator[str]:
-    for path in paths:
-        yield from read_text(path, block_bytes=BLOCK_BYTES)
 
 
 def _encode(log: TokenLog, ids_W: npt.NDArray[np.int32], *, folder: Path, part: str) -> None:
@@ -280,13 +275,20 @@ def _build_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(target, ignore_errors=True)  # where it is damaged
         build.mkdir()
         yield build
-        if not target.exists():
-            build.rename(target)
-            fsync_folder(target.parent)
+        _land(build, target)
     except OSError as error:
         raise unwritable(target, error) from error
     finally:
         shutil.rmtree(build, ignore_errors=True)
+
+
+def _land(build: Path, target: Path) -> None:
+    try:
+        build.rename(target)
+    except OSError:
+        if not (target / MANIFEST).exists():
+            raise
+    fsync_folder(target.parent)
 
 
 def _build_prefix() -> str:

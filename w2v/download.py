@@ -9,7 +9,6 @@ is tried again, with growing waits, within one deadline; everything else fails a
 
 import hashlib
 import http.client
-import itertools
 import logging
 import queue
 import socket
@@ -161,7 +160,9 @@ def _fill(file: BinaryIO, errand: _Errand) -> str:
         session.headers.update({"User-Agent": "w2v", "Accept-Encoding": "identity"})
         # A session without an auth of its own sends what .netrc holds for the host.
         session.auth = _no_auth
-        for tries in itertools.count(1):
+        tries = 0
+        while True:
+            tries += 1
             file.seek(0)
             file.truncate()
             try:
@@ -170,7 +171,6 @@ def _fill(file: BinaryIO, errand: _Errand) -> str:
                     return _copy(answer, file, errand)
             except _Setback as setback:
                 _pause(setback, errand, tries=tries)
-    raise AssertionError("every try returns or raises")
 
 
 def shown(url: str) -> str:
@@ -236,9 +236,13 @@ def _ask(session: requests.Session, address: str, errand: _Errand) -> requests.R
 
     def ask() -> None:
         try:
-            results.put(_send(session, requests.Request("GET", bare, auth=auth), errand.patience))
+            answer = _send(session, requests.Request("GET", bare, auth=auth), errand.patience)
         except Exception as error:
             results.put(error)
+            return
+        if not errand.left_s():  # nobody waits for it any more
+            answer.close()
+        results.put(answer)
 
     threading.Thread(target=ask, daemon=True, name="w2v-download").start()
     try:

@@ -27,6 +27,8 @@ UNK_ID = 0
 UNK_WORD = "<unk>"
 MAX_DROPPED = 100_000  # words below min_count that are remembered, to tell users of them
 
+ROW = re.compile(r"(\S+)\t([0-9]{1,18})")  # 18 digits fit an int64
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -127,7 +129,7 @@ def from_tsv(text: str, *, path: object) -> WordCounts:
     """
     counts: dict[str, int] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
-        match = re.fullmatch(r"(\S+)\t([0-9]{1,18})", line)
+        match = ROW.fullmatch(line)
         if match is None:
             raise DataError(f"{path}: line {number}: expected word<TAB>count, got {line[:80]!r}")
         if match[1] in counts:

@@ -30,9 +30,7 @@ Neighbors = list[tuple[str, float]]
 def similar(
     words: Annotated[
         list[str],
-        typer.Argument(
-            metavar="WORD...", help="One query; - reads them from stdin, one a line."
-        ),
+        typer.Argument(metavar="WORD...", help="One query; - reads them from stdin, one a line."),
     ],
     minus: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Subtract a word; repeatable.")

@@ -99,7 +99,9 @@ def looks_like_row(line: bytes, *, named_text: bool) -> bool:
         named_text: whether the file's name says text; then a damaged row is one too.
     """
     fields = line.partition(b" ")[2].rstrip(b"\r\n")
-    if not fields.translate(None, NUMBER_CHARS + b"aAfFiInNtTyY"):  # NaN and infinity as well
+    if fields and not fields.translate(
+        None, NUMBER_CHARS + b"aAfFiInNtTyY"
+    ):  # NaN and infinity as well
         return True
     return named_text and not _CONTROL.search(line)
 
@@ -140,7 +142,7 @@ def _cut(row: bytes, dim: int) -> tuple[bytes, bytes]:
 
 def _parse(fields: bytes, *, dim: int, place: str) -> bytes:
     """`dim` numbers as the bytes of float32; numpy's parser, once nothing can mislead it."""
-    if not fields.translate(None, NUMBER_CHARS):
+    if fields and not fields.translate(None, NUMBER_CHARS):
         try:
             row_D = np.fromstring(fields, dtype=np.float32, sep=" ")
         except ValueError:

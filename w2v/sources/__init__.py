@@ -1,8 +1,8 @@
 """Where a corpus comes from: one module per source, each ends in a `Source`.
 
 In goes the `corpus` section of the config, out come the paths of text files, one sentence a line,
-plain or compressed by gzip, bzip2 or xz; `read_text` reads one of them. What a word is, sources do
-not know.
+plain or compressed by gzip, bzip2 or xz; `read_texts` reads them. What a word is, sources do not
+know.
 
     ptb     the Penn Treebank of the textbook chapter, downloaded once and verified
     pydoc   the documentation of the Python installation it runs in; needs no network
@@ -12,7 +12,7 @@ not know.
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,15 +44,20 @@ def unreadable(path: Path, error: OSError) -> DataError | StorageError:
     return StorageError(f"cannot read {path}: {error.strerror or error}")
 
 
-def read_text(path: Path, *, block_bytes: int) -> Iterator[str]:
-    r"""Yields a file in pieces of whole lines, of `block_bytes` or one long line each.
+def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Iterator[str]:
+    r"""Yields the text of files in pieces of whole lines, of `block_bytes` or one long line each.
 
-    Lines end at `\n`; a byte order mark at the start of the file is left out.
+    Lines end at `\n` and with their file; a byte order mark at its start is left out.
 
     Raises:
-        DataError: the file is missing, damaged or not UTF-8, or has a line past MAX_LINE_BYTES.
-        StorageError: the file cannot be read.
+        DataError: a file is missing, damaged or not UTF-8, or has a line past MAX_LINE_BYTES.
+        StorageError: a file cannot be read.
     """
+    for path in paths:
+        yield from _read(path, block_bytes)
+
+
+def _read(path: Path, block_bytes: int) -> Iterator[str]:
     line = 1
     for block in _blocks(path, block_bytes):
         try:

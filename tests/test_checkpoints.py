@@ -1,0 +1,64 @@
+import hashlib
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from w2v import checkpoints
+from w2v.errors import StorageError
+from w2v.reporting import Report
+
+REPORT = Report(
+    epoch=1, step=10, words=2000, centers=500, loss=0.5, heldout_loss=None, lr=0.1,
+    seconds=2.0, run_seconds=2.0, done=0.25, epoch_ended=False,
+)  # fmt: skip
+
+
+def steps_in(folder):
+    return [int(path.stem.removeprefix("step-")) for path in checkpoints.complete(folder)]
+
+
+def test_a_checkpoint_holds_tensors_position_and_their_digest(tmp_path):
+    tensors = {"center": torch.arange(6.0).view(2, 3), "optimizer.sum": torch.ones(2)}
+    state = checkpoints.save(tmp_path, step=7, tensors=tensors, position={"epoch": 2})
+    about = json.loads(state.read_text())
+    data = (tmp_path / "step-7.safetensors").read_bytes()
+    assert about["epoch"] == 2
+    assert about["step"] == 7
+    assert about["sha256"] == hashlib.sha256(data).hexdigest()
+    loaded = safetensors.torch.load(data)
+    assert {name: t.tolist() for name, t in loaded.items()} == {
+        name: t.tolist() for name, t in tensors.items()
+    }
+
+
+def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
+    for step in (9, 10, 100):
+        checkpoints.save(tmp_path, step=step, tensors={"x": torch.ones(1)}, position={})
+    (tmp_path / "step-notes.json").write_text("mine")
+    (tmp_path / ".w2v-tmp-stray").write_text("half")
+    checkpoints.prune(tmp_path, keep=2)
+    assert steps_in(tmp_path) == [10, 100]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-10.json", "step-10.safetensors", "step-100.json", "step-100.safetensors",
+        "step-notes.json",
+    ]  # fmt: skip
+
+
+def test_it_saves_at_each_epochs_end_and_when_it_is_time(tmp_path):
+    table = torch.zeros(2)
+    reader = checkpoints.Checkpointer(tmp_path, {"center": table}, every_s=5.0, keep=9)
+    for step, seconds, ended in ((1, 2.0, False), (2, 5.5, False), (3, 7.0, True), (4, 11.0, False)):
+        table.fill_(step)
+        reader(REPORT._replace(step=step, run_seconds=seconds, epoch_ended=ended))
+    reader.close()
+    assert steps_in(tmp_path) == [2, 3]
+    saved = safetensors.torch.load((tmp_path / "step-3.safetensors").read_bytes())
+    assert saved["center"].tolist() == [3.0, 3.0]
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(StorageError, match="cannot write"):
+        checkpoints.save(tmp_path / "checkpoints", step=1, tensors={}, position={})

@@ -1,0 +1,185 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+import w2v
+from conftest import TINY_SETTINGS
+from w2v import kernels, training
+from w2v.config import load_config
+from w2v.errors import ConfigError, DataError, DivergedError, StorageError
+from w2v.files import sha256
+from w2v.rundir import RunDir
+
+
+@pytest.fixture
+def config(tiny_text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.yaml").write_text("train: {seed: 0}\n")
+
+    def make(*settings):
+        overrides = (*TINY_SETTINGS, f"corpus.path={tiny_text}", *settings)
+        return load_config("empty.yaml", overrides).config
+
+    return make
+
+
+def test_a_finished_run_folder_is_what_the_contract_says(config, tmp_path):
+    run = w2v.train(config("train.seed=3"), run="runs/a")
+    assert run == RunDir(tmp_path / "runs/a") or run.path.resolve() == tmp_path / "runs/a"
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoints", "config.yaml", "dropped.tsv", "metrics.jsonl", "run.json",
+        "vectors.safetensors", "vocab.tsv",
+    ]  # fmt: skip
+    info = json.loads((run.path / "run.json").read_text())
+    assert info["finished"] is True
+    assert (info["kernel"], info["device"], info["seed"]) == ("bmm", "cpu", 3)
+    assert info["sha256"]["vectors.safetensors"] == sha256(run.path / "vectors.safetensors")
+    assert info["words_per_s"] * info["train_s"] == pytest.approx(3 * 297 * 9, rel=0.02)
+    assert info["prepare_s"] >= 0
+    rows = (run.path / "vocab.tsv").read_text().splitlines()
+    assert rows[0] == "<unk>\t0"
+    assert len(rows) == 19
+    tables = safetensors.numpy.load((run.path / "vectors.safetensors").read_bytes())
+    assert {name: table.shape for name, table in tables.items()} == {
+        "center": (19, 16), "context": (19, 16)
+    }  # fmt: skip
+    assert not tables["center"][0].any()
+    epochs = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in epochs if line["event"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3]
+    assert [line["words"] for line in epochs] == [297 * 9] * 3
+    assert epochs[-1]["loss"] < epochs[0]["loss"] < 0.7
+
+
+def test_it_finds_the_planted_neighbors(config):
+    vectors = w2v.train(config("train.epochs=8"), run="runs/a").load_vectors()
+    for word in ("apple0", "metal3", "river5"):
+        neighbors = [other for other, _ in vectors.similar(word, k=5)]
+        assert {other[:5] for other in neighbors} == {word[:5]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("sampling.block=8", "train.optimizer=adagrad", "train.lr=0.1", "train.objective=pair_sum"),
+        ("sampling.block=8", "train.optimizer=sgd", "train.lr_schedule=linear"),
+        ("sampling.subsample=0.05", "sampling.subsample_formula=word2vec", "model.init=word2vec"),
+    ],
+)
+def test_equal_seeds_give_equal_bytes_and_other_seeds_others(config, settings):
+    digests = [
+        sha256(w2v.train(config(*settings, f"train.seed={seed}"), run=f"runs/{i}").vectors)
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_a_finished_run_is_refused_and_replaced_by_force(config):
+    first = w2v.train(config(), run="runs/a")
+    before = sha256(first.vectors)
+    with pytest.raises(StorageError, match="holds a finished run") as error:
+        w2v.train(config("train.seed=9"), run="runs/a")
+    assert "--force" in error.value.hint
+    assert sha256(first.vectors) == before
+    w2v.train(config("train.seed=9"), run="runs/a", force=True)
+    assert sha256(first.vectors) != before
+    assert first.load_vectors()
+
+
+def test_a_forced_run_that_fails_leaves_the_finished_one_whole(config, monkeypatch):
+    run = w2v.train(config(), run="runs/a")
+    before = run.load_vectors().matrix.copy()
+
+    def explode(*_):
+        raise DivergedError("made up")
+        yield
+
+    monkeypatch.setattr(training, "steps", explode)
+    with pytest.raises(DivergedError):
+        w2v.train(config("train.seed=9"), run="runs/a", force=True)
+    assert run.is_finished()
+    assert np.array_equal(run.load_vectors().matrix, before)
+
+
+def test_divergence_writes_no_vectors_and_keeps_the_last_good_state(config, monkeypatch):
+    steps = training.steps
+
+    def poisoned(learner, corpus, section):
+        for report in steps(learner, corpus, section):
+            yield report
+            if report.epoch == 2 and report.epoch_ended:
+                learner.model.center.weight.data[3, 0] = torch.nan
+
+    monkeypatch.setattr(training, "steps", poisoned)
+    with pytest.raises(DivergedError, match="epoch 3"):
+        w2v.train(config(), run="runs/a")
+    run = RunDir(training.Path("runs/a"))
+    assert not run.is_finished()
+    assert not run.vectors.exists()
+    states = training.checkpoints.complete(run.checkpoints)
+    last = json.loads(states[-1].read_text())
+    assert last["epoch"] == 2
+    data = states[-1].with_suffix(".safetensors").read_bytes()
+    assert all(np.isfinite(table).all() for table in safetensors.numpy.load(data).values())
+    assert len((run.metrics).read_text().splitlines()) == 2
+
+
+def test_a_great_learning_rate_diverges_with_advice(config):
+    with pytest.raises(DivergedError) as error:
+        w2v.train(config("train.optimizer=sgd", "train.lr=10", "sampling.negatives=1000",
+                         "train.objective=pair_sum", "train.epochs=50"), run="runs/a")  # fmt: skip
+    assert "lower train.lr" in error.value.hint
+
+
+def test_an_unfinished_attempt_is_started_over(config):
+    run = RunDir(training.Path("runs/a"))
+    run.checkpoints.mkdir(parents=True)
+    training.checkpoints.save(run.checkpoints, step=10**6, tensors={}, position={})
+    run.write_info({}, digests={}, finished=False)
+    w2v.train(config(), run="runs/a")
+    assert training.checkpoints.complete(run.checkpoints)[-1].name != "step-1000000.json"
+    assert run.is_finished()
+
+
+def test_the_folder_is_checked_before_the_corpus_is_touched(config, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    for folder in ("taken", "taken/inside"):
+        with pytest.raises(StorageError):
+            w2v.train(config("corpus.path=/nowhere.txt"), run=folder)
+
+
+def test_an_empty_corpus_leaves_no_run_folder(config, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(DataError, match="no words in"):
+        w2v.train(config("corpus.path=empty.txt"), run="runs/a")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_device_that_is_not_here_is_a_config_error(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="train.device=cuda") as error:
+        w2v.train(config("train.device=cuda"), run="runs/a")
+    assert "auto" in error.value.hint
+
+
+def test_the_plan_counts_without_training(config, tmp_path):
+    this = training.prepare_run(
+        config("sampling.subsample=1.0e-9"), tmp_path / "runs/a",
+        data_folder=tmp_path / "data", force=False,
+    )  # fmt: skip
+    plan = training.plan(this)
+    assert plan["raw words"] == 297 * 9
+    assert plan["vocabulary"] == 19
+    assert plan["words an epoch after subsampling"] < 10
+    assert plan["bytes of the two tables"] == 2 * 19 * 16 * 4
+    assert not (tmp_path / "runs").exists()
+
+
+def test_kernels_are_chosen_with_a_reason():
+    assert kernels.choose("auto").name == "bmm"
+    assert kernels.choose("bmm").reason == "as configured"
