@@ -5,19 +5,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TORCH=cpu pins the CPU-friendly set; TORCH=cuda takes torch as the index offers it.
 TORCH ?= cpu
-.PHONY: help quickstart test test-all check fix bench golden clean
+.PHONY: help quickstart test test-slow test-all check fix bench golden clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(VENV)/installed-core ## install, train on Python's own documentation, show neighbours
 	$(BIN)/w2v train --config quickstart.yaml --force
-	$(BIN)/python scripts/neighbours.py --run runs/quickstart float32 lowercase thread tensor list
+	@for word in float32 lowercase thread tensor; do \
+	  echo; echo "$$ w2v similar $$word -k 4"; $(BIN)/w2v similar $$word -k 4 --run runs/quickstart; done
 
 test: $(VENV)/installed-dev ## the quick test suite (needs neither network nor GPU)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(VENV)/installed-dev ## every test, the slow ones too
+test-slow: $(VENV)/installed-dev ## the tests that `make test` leaves out
+	$(BIN)/python -m pytest -m slow
+
+test-all: $(VENV)/installed-dev ## every test
 	$(BIN)/python -m pytest
 
 check: $(VENV)/installed-dev ## lint, formatting and types, as CI runs them

@@ -38,6 +38,7 @@ LAYERS = {
     "files": 1,
     "loader": 1,
     "config": 2,
+    "configfile": 3,
     "tokens": 2,
     "download": 3,
     "vocab": 3,
@@ -56,8 +57,9 @@ LAYERS = {
     "rundir": 8,
     "checkpoints": 8,
     "loop": 8,
-    "training": 9,
-    "cli": 10,
+    "runs": 9,
+    "training": 10,
+    "cli": 11,
 }
 EXEMPT = {"w2v", "w2v.__main__"}  # the public names and the door
 # Inside a folder the same: helpers first, then the members (MEMBER), then what lists them.

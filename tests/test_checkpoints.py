@@ -49,7 +49,8 @@ def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
 def test_it_saves_at_each_epochs_end_and_when_it_is_time(tmp_path):
     table = torch.zeros(2)
     reader = checkpoints.Checkpointer(tmp_path, {"center": table}, every_s=5.0, keep=9)
-    for step, seconds, ended in ((1, 2.0, False), (2, 5.5, False), (3, 7.0, True), (4, 11.0, False)):
+    moments = ((1, 2.0, False), (2, 5.5, False), (3, 7.0, True), (4, 11.0, False))
+    for step, seconds, ended in moments:
         table.fill_(step)
         reader(REPORT._replace(step=step, run_seconds=seconds, epoch_ended=ended))
     reader.close()

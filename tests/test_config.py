@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from w2v import config as module
+from w2v import configfile as module
 from w2v.cli.config import config_app
 from w2v.config import (
     SECTIONS,
@@ -22,11 +22,9 @@ from w2v.config import (
     SamplingSection,
     TrainSection,
     dump_yaml,
-    find_config,
     json_schema,
-    load_config,
-    shipped_folder,
 )
+from w2v.configfile import find_config, load_config, shipped_folder
 from w2v.errors import ConfigError
 
 HEX = "0123456789abcdef" * 4

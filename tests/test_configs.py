@@ -1,6 +1,6 @@
 import pytest
 
-from w2v.config import load_config, shipped_folder
+from w2v.configfile import load_config, shipped_folder
 
 SHIPPED = sorted(path.name for path in shipped_folder().glob("*.yaml"))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY_SETTINGS
 
 import w2v
-from conftest import TINY_SETTINGS
-from w2v.config import load_config
+from w2v.configfile import load_config
 
 GOLDEN = Path(__file__).parent / "golden" / "tiny_losses.tsv"
 RECIPES = {

@@ -124,9 +124,7 @@ def test_spans_of_an_epoch_are_all_trained(monkeypatch):
 
 def test_an_epoch_is_drawn_anew_and_equal_seeds_draw_equally():
     corpus = corpus_of(*[10] * 30)
-    tables = [
-        train_all(config_of(seed=seed), corpus)[0].model.center.weight for seed in (1, 1, 2)
-    ]
+    tables = [train_all(config_of(seed=seed), corpus)[0].model.center.weight for seed in (1, 1, 2)]
     assert torch.equal(tables[0], tables[1])
     assert not torch.equal(tables[0], tables[2])
     generators = [loop._generator(CPU, 1, loop.SPAN_STREAM, epoch, 0) for epoch in (1, 2)]

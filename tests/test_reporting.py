@@ -65,5 +65,5 @@ def test_metrics_are_one_json_object_a_line_flushed_at_once(tmp_path):
 
 
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="cannot write .*No such file or directory"):
+    with pytest.raises(StorageError, match=r"cannot write .*No such file or directory"):
         MetricsLog(tmp_path / "missing" / "metrics.jsonl")

@@ -8,7 +8,8 @@ import pytest
 
 from w2v import formats, rundir
 from w2v.errors import ConfigError, DataError, StorageError
-from w2v.rundir import RunDir, find_run, is_run_file, load, load_chosen, newest_finished
+from w2v.rundir import RunDir, is_run_file
+from w2v.runs import find_run, load, load_chosen, newest_finished
 from w2v.vocab import Vocab, WordCounts
 
 VOCAB = Vocab(("<unk>", "chip", "intel", "king"), np.array([9, 7, 5, 3]))

@@ -11,7 +11,8 @@ import pytest
 
 from w2v import formats
 from w2v.cli.main import main
-from w2v.rundir import RUNS, RunDir, load
+from w2v.rundir import RunDir
+from w2v.runs import RUNS, load
 from w2v.vectors import WordVectors
 from w2v.vocab import Vocab
 
@@ -283,7 +284,7 @@ def test_a_full_stdout_is_5(run):
 def test_using_vectors_loads_nothing_heavy():
     code = """
 import sys
-import w2v.vectors, w2v.formats, w2v.rundir, w2v.cli.similar, w2v.cli.export
+import w2v.vectors, w2v.formats, w2v.runs, w2v.cli.similar, w2v.cli.export
 print(*{"torch", "numba", "polars"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

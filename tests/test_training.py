@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from conftest import TINY_SETTINGS
 
 import w2v
-from conftest import TINY_SETTINGS
 from w2v import kernels, training
-from w2v.config import load_config
+from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, DivergedError, StorageError
 from w2v.files import sha256
 from w2v.rundir import RunDir
@@ -162,7 +162,7 @@ def test_an_empty_corpus_leaves_no_run_folder(config, tmp_path):
 
 def test_a_device_that_is_not_here_is_a_config_error(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="train.device=cuda") as error:
+    with pytest.raises(ConfigError, match=r"train\.device=cuda") as error:
         w2v.train(config("train.device=cuda"), run="runs/a")
     assert "auto" in error.value.hint
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from w2v.rundir import load
+    from w2v.runs import load
     from w2v.training import train
     from w2v.vectors import WordVectors
 
 __all__ = ["WordVectors", "__version__", "load", "train"]
 
-_HOME = {"WordVectors": "w2v.vectors", "load": "w2v.rundir", "train": "w2v.training"}
+_HOME = {"WordVectors": "w2v.vectors", "load": "w2v.runs", "train": "w2v.training"}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,8 +35,8 @@ class Checkpointer:
         """Saves if an epoch ended or `every_s` has passed."""
         if not report.epoch_ended and report.run_seconds - self._saved_at_s < self._every_s:
             return
-        position: dict[str, object] = {"epoch": report.epoch, "epoch_ended": report.epoch_ended, "done": report.done}
-        position |= {"loss": report.loss, "heldout_loss": report.heldout_loss}
+        told = ("epoch", "epoch_ended", "done", "loss", "heldout_loss")
+        position = {name: getattr(report, name) for name in told}
         save(self._folder, step=report.step, tensors=self._tensors, position=position)
         prune(self._folder, keep=self._keep)
         self._saved_at_s = report.run_seconds

@@ -144,8 +144,7 @@ def _build(source: Source, settings: Settings, *, folder: Path, digest: str) -> 
             _encode(log, ids_W, folder=folder, part=part)
     write_text(folder / VOCAB, vocab.to_tsv())
     write_text(folder / DROPPED, to_tsv(dropped))
-    manifest = _manifest(folder, digest=digest)
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_text(folder / MANIFEST, _manifest(folder, digest=digest))
 
 
 def _count(
@@ -197,10 +196,10 @@ def _open(folder: Path, *, digest: str) -> Corpus | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        if json.loads((folder / MANIFEST).read_bytes()) == _manifest(folder, digest=digest):
+        if (folder / MANIFEST).read_bytes() == _manifest(folder, digest=digest).encode():
             return _load(folder, digest=digest)
         logger.warning("the corpus in %s is damaged: building it anew", folder)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         logger.warning("the corpus in %s is damaged: building it anew: %s", folder, error)
     return None
 
@@ -218,11 +217,12 @@ def _map(folder: Path, part: str) -> Sentences:
     return Sentences(ids_N.view(np.ndarray), offsets_S.view(np.ndarray))
 
 
-def _manifest(folder: Path, *, digest: str) -> dict[str, object]:
+def _manifest(folder: Path, *, digest: str) -> str:
     """What `corpus.json` must say of the files beside it."""
     names = [f"{part}_{kind}.npy" for part in PARTS for kind in ("ids", "offsets")]
     parts = {name: sha256(folder / name) for name in (*names, VOCAB, DROPPED)}
-    return {"format": FORMAT, "digest": digest, "sha256": parts}
+    record = {"format": FORMAT, "digest": digest, "sha256": parts}
+    return json.dumps(record, indent=1) + "\n"
 
 
 def _fingerprint(source: Source, settings: Settings) -> str:

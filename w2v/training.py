@@ -19,12 +19,14 @@ import numpy as np
 import torch
 
 from w2v import __version__, checkpoints, devices, kernels
-from w2v.config import Config, dump_yaml, load_config
+from w2v.config import Config, dump_yaml
+from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
 from w2v.files import require_writable, write_text
 from w2v.loop import Learner, make_learner, steps
 from w2v.reporting import MetricsLog, Reader, Report
-from w2v.rundir import RunDir, default_run
+from w2v.rundir import RunDir
+from w2v.runs import default_run
 from w2v.sampling import keep_probabilities
 from w2v.sources import data_folder, open_source
 from w2v.vocab import UNK_ID
@@ -57,12 +59,13 @@ def train(
     Raises:
         W2VError: as `prepare_run` and `execute` say.
     """
-    place = Path("python")
-    if not isinstance(config, Config):
+    if isinstance(config, Config):
+        settings, default = config, default_run(Path("python"))
+    else:
         loaded = load_config(str(config))
-        config, place = loaded.config, loaded.path
-    folder = run or config.output.run or default_run(place).path
-    return execute(prepare_run(config, Path(folder), data_folder=data_folder(), force=force))
+        settings, default = loaded.config, default_run(loaded.path)
+    folder = Path(run or settings.output.run or default.path)
+    return execute(prepare_run(settings, folder, data_folder=data_folder(), force=force))
 
 
 def prepare_run(

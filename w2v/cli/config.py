@@ -8,7 +8,7 @@ import typer
 from w2v.cli.options import ConfigOption, SetOption
 
 if TYPE_CHECKING:
-    from w2v.config import Loaded
+    from w2v.configfile import Loaded
 
 config_app = typer.Typer(
     help="Show, check or describe the settings.", no_args_is_help=True, rich_markup_mode=None
@@ -24,7 +24,8 @@ def show(
     ] = False,
 ) -> None:
     """Print every setting as it will be used, as YAML."""
-    from w2v.config import dump_yaml, load_config
+    from w2v.config import dump_yaml
+    from w2v.configfile import load_config
 
     loaded = load_config(config, settings or ())
     typer.echo(f"config {loaded.path}: {loaded.chosen}", err=True)
@@ -35,7 +36,7 @@ def show(
 @config_app.command()
 def check(config: ConfigOption = None, settings: SetOption = None) -> None:
     """Say whether a file and its overrides are right."""
-    from w2v.config import load_config
+    from w2v.configfile import load_config
 
     loaded = load_config(config, settings or ())
     typer.echo(f"{loaded.path}: ok", err=True)
@@ -44,7 +45,8 @@ def check(config: ConfigOption = None, settings: SetOption = None) -> None:
 @config_app.command()
 def schema(config: ConfigOption = None, settings: SetOption = None) -> None:
     """Print the JSON Schema of a config file; a file or overrides, where given, are checked."""
-    from w2v.config import json_schema, load_config
+    from w2v.config import json_schema
+    from w2v.configfile import load_config
 
     if config is not None or settings:
         load_config(config, settings or ())

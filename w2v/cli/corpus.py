@@ -21,7 +21,7 @@ def fetch(config: ConfigOption = None, settings: SetOption = None) -> None:
     Example: w2v corpus fetch --config ptb.yaml
     """
     from w2v.cli.progress import download_bar
-    from w2v.config import load_config
+    from w2v.configfile import load_config
     from w2v.sources import data_folder, open_source
 
     loaded = load_config(config, settings or ())

@@ -40,7 +40,8 @@ def export(
     Example: w2v export vectors.txt
     """
     from w2v import formats
-    from w2v.rundir import is_run_file, load_chosen
+    from w2v.rundir import is_run_file
+    from w2v.runs import load_chosen
 
     path = None if out == STDOUT else Path(out)
     chosen = formats.resolve_stream(format) if path is None else formats.resolve(path, format)

@@ -48,7 +48,7 @@ def similar(
 
     Example: w2v similar king woman --minus man -k 5
     """
-    from w2v.rundir import load_chosen  # numpy, only once the command line is known to be right
+    from w2v.runs import load_chosen  # numpy, only once the command line is known to be right
 
     if STDIN in words and len(words) > 1:
         raise ConfigError("'-' reads the queries from stdin: give it alone")

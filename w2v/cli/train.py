@@ -30,7 +30,7 @@ def train(
 
     Example: w2v train --config ptb.yaml
     """
-    from w2v.config import load_config
+    from w2v.configfile import load_config
 
     set_verbosity(quiet=quiet)
     flags = {"train.device": device, "output.run": None if run is None else str(run)}
@@ -40,7 +40,7 @@ def train(
     from w2v import training  # torch takes seconds: only once the config is known to be right
     from w2v.cli.progress import download_bar
     from w2v.reporting import progress_reader
-    from w2v.rundir import default_run
+    from w2v.runs import default_run
     from w2v.sources import data_folder
 
     folder = Path(loaded.config.output.run or default_run(loaded.path).path)

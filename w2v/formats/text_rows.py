@@ -32,6 +32,7 @@ FIRST_LINE_BYTES = 1 << 22  # enough to see what a row is
 CHUNK_NUMBERS = 1 << 18  # formatted at once, some 10 MB
 
 NUMBER_CHARS = b"0123456789+-.eE "
+NOT_FINITE_CHARS = b"aAfFiInNtTyY"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NOT_FINITE = rb"[+-]?(?i:nan|inf|infinity)"
 _FINITE = rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"

@@ -77,7 +77,7 @@ def sources(folder: Path) -> list[Path]:
 
 def distinct_sentences(files: Sequence[Path]) -> list[str]:
     """The sentences of `files` in their order, each once: copies and inheritance repeat many."""
-    num_workers = os.cpu_count() or 1
+    num_workers = max(1, min(os.cpu_count() or 1, len(files)))
     shares = [files[worker::num_workers] for worker in range(num_workers)]
     with ThreadPoolExecutor(num_workers) as workers:
         read = list(workers.map(_read, shares))
