@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from w2v.cli.options import ConfigOption, RunOption, SetOption
+from w2v.cli.options import ConfigOption, RunOption, SetOption, VectorsOption
 from w2v.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,7 @@ def export(
         Literal["center", "context"], typer.Option(help="Which table of a run.")
     ] = "center",
     run: RunOption = None,
-    vectors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A vector file, instead of a run.")
-    ] = None,
+    vectors: VectorsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     config: ConfigOption = None,
     settings: SetOption = None,

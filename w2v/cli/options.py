@@ -25,6 +25,10 @@ RunOption = Annotated[
     Path | None,
     typer.Option("--run", metavar="DIR", help="The run folder; the newest finished one otherwise."),
 ]
+VectorsOption = Annotated[
+    Path | None,
+    typer.Option("--vectors", metavar="FILE", help="A vector file, instead of a run."),
+]
 
 
 def set_verbosity(*, quiet: bool) -> None:

@@ -8,12 +8,11 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from w2v.cli.options import ConfigOption, RunOption, SetOption
+from w2v.cli.options import ConfigOption, RunOption, SetOption, VectorsOption
 from w2v.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ def similar(
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="How many neighbors.")] = 10,
     run: RunOption = None,
-    vectors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A vector file, instead of a run.")
-    ] = None,
+    vectors: VectorsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a query a line.")] = False,
     config: ConfigOption = None,
     settings: SetOption = None,
