@@ -40,6 +40,8 @@ LAYERS = {
     "config": 2,
     "configfile": 3,
     "tokens": 2,
+    "web": 2,
+    "archive": 3,
     "download": 3,
     "vocab": 3,
     "vectors": 3,

@@ -16,15 +16,14 @@ import server
 from server import Server
 
 from w2v.cli.progress import download_bar
-from w2v.download import Patience, download, first_of, shown
+from w2v.download import download, first_of
 from w2v.errors import DownloadError, StorageError
+from w2v.web import Patience, shown
 
 BODY = bytes(range(256)) * 400  # 102,400 bytes
 SIZE = len(BODY)
 SHA256 = hashlib.sha256(BODY).hexdigest()
-FAST = Patience(
-    connect_s=5, read_s=5, deadline_s=20, backoff_s=0.01, longest_wait_s=0.05, redirects=3
-)
+FAST = Patience(connect_s=5, read_s=5, deadline_s=20, backoff_s=0.01, longest_wait_s=0.05)
 OLD = b"an older file, still good"
 
 
@@ -289,8 +288,8 @@ def test_the_body_of_a_redirect_is_not_read(target):
 
 def test_a_redirect_loop(target):
     with Server(server.redirect("/ptb.zip")) as web:
-        assert f"more than 3 redirects, last to {web.url}" in refusal(web.url, target)
-    assert len(web.requests) == 4
+        assert f"more than 5 redirects, last to {web.url}" in refusal(web.url, target)
+    assert len(web.requests) == 6
 
 
 @pytest.mark.parametrize(
@@ -345,6 +344,14 @@ def test_a_dead_proxy_is_named_without_its_password(target, monkeypatch):
 def test_a_nonsensical_proxy(target, monkeypatch, proxy):
     monkeypatch.setenv("http_proxy", proxy)
     assert refusal("http://nope.invalid/ptb.zip", target).startswith("cannot reach ")
+
+
+def test_certificates_that_are_not_there(target, monkeypatch, tmp_path):
+    missing = str(tmp_path / "none.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", missing)
+    message = refusal("https://nope.invalid/ptb.zip", target)
+    assert message.startswith("cannot reach https://nope.invalid/ptb.zip: ")
+    assert missing in message
 
 
 def test_a_password_is_sent_and_never_shown(target, caplog):
@@ -494,6 +501,15 @@ def test_no_thread_is_left_behind(target):
     while threading.active_count() > before:
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def test_a_thread_left_at_the_deadline_ends_by_itself(target):
+    with Server(server.drip(server.head(200))) as web:
+        refusal(web.url, target, patience=FAST._replace(deadline_s=0.3))
+        give_up = time.monotonic() + 5
+        while any(thread.name == "w2v-download" for thread in threading.enumerate()):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
 
 
 class Terminal(io.StringIO):

@@ -15,11 +15,12 @@ import server
 from server import Server
 from typer.testing import CliRunner
 
+from w2v.archive import Member, read_members
 from w2v.cli.corpus import corpus_app
-from w2v.download import Patience
 from w2v.errors import DataError, DownloadError, StorageError, W2VError
 from w2v.files import TEMP_PREFIX, sha256
 from w2v.sources import ptb
+from w2v.web import Patience
 
 FAST = Patience(connect_s=5, read_s=5, deadline_s=20, backoff_s=0.01, longest_wait_s=0.02)
 TEXTS = {
@@ -53,7 +54,7 @@ OTHER_TEXTS = {name: text.upper() for name, text in TEXTS.items()}
 
 
 def published(*urls):
-    members = [ptb.Member(name, len(text), digest(text)) for name, text in TEXTS.items()]
+    members = [Member(name, len(text), digest(text)) for name, text in TEXTS.items()]
     return ptb.Published(urls, len(ARCHIVE), digest(ARCHIVE), *members)
 
 
@@ -311,7 +312,7 @@ def test_an_unusable_archive_with_the_right_digest(data, offline, fault):
 def texts_or_error(archive, *, pinned):
     """The texts of an archive, or None where it is refused in the documented way."""
     try:
-        return ptb.read_texts(archive, MEMBERS, where="ptb.zip", pinned=pinned)
+        return read_members(archive, MEMBERS, where="ptb.zip", pinned=pinned)
     except DataError:
         return None
 
@@ -408,7 +409,8 @@ def start(data, url, *, prelude=""):
     code = f"""
 {prelude}
 from pathlib import Path
-from w2v.sources.ptb import Member, Published, fetch
+from w2v.archive import Member
+from w2v.sources.ptb import Published, fetch
 fetch(data_folder=Path({str(data)!r}), published={published(url)!r})
 """
     return subprocess.Popen([sys.executable, "-c", code])

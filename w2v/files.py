@@ -6,10 +6,12 @@ therefore sees the old file or the complete new one.
 """
 
 import bz2
+import errno
 import gzip
 import hashlib
 import lzma
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,8 +79,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
-    """The one message for a file or folder that cannot be written."""
-    return StorageError(f"cannot write {path}: {error.strerror or error}")
+    """The one message for a file or folder that cannot be written; a full disk tells its room."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        existing = next(parent for parent in path.absolute().parents if parent.is_dir())
+        reason += f" ({shutil.disk_usage(existing).free:,} bytes free)"
+    return StorageError(f"cannot write {path}: {reason}")
 
 
 def fsync_folder(folder: Path) -> None:

@@ -2,32 +2,28 @@
 
 In goes the data folder, out come the paths of the training and the validation text. What lies in
 the data folder is used without any network where its SHA-256 is right: first the texts, then the
-archive. Only three members are read from the archive, by exact name and up to their published
-size, so that nothing else it holds can reach the disk.
+archive.
 
     data/ptb.zip                        the archive as published
     data/ptb/ptb.{train,valid,test}.txt the texts
 """
 
 import hashlib
-import io
 import logging
 import os
-import stat
-import struct
 import sys
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from w2v.download import PATIENCE, Patience, Progress, download, first_of, shown
+from w2v.archive import DamagedArchiveError, Member, read_members
+from w2v.download import Progress, download, first_of
 from w2v.errors import DataError, DownloadError, StorageError
 from w2v.files import TEMP_PREFIX, fsync_folder, sweep_temporaries, unwritable, write_bytes
 from w2v.sources import Source
+from w2v.web import PATIENCE, Patience, shown
 
 if sys.platform != "win32":
     import fcntl
@@ -37,26 +33,6 @@ logger = logging.getLogger(__name__)
 ARCHIVE_NAME = "ptb.zip"
 QUICKSTART = "quickstart.yaml"
 SLACK_BYTES = 65_536  # of a re-zipped archive beyond the texts it holds
-
-# One changed byte in an archive can make zipfile raise any of these.
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-)
-
-
-class Member(NamedTuple):
-    """One text of the archive."""
-
-    name: str  # in the archive, and below the data folder
-    size: int
-    sha256: str
 
 
 class Published(NamedTuple):
@@ -104,18 +80,15 @@ PUBLISHED = Published(
 )
 
 
-class DamagedArchiveError(DataError):
-    """The archive, or a text in it, is not the bytes that somebody once packed."""
-
-
 class _Order(NamedTuple):
-    """Which archive is wanted, and from where."""
+    """Which archive is wanted, from where, and where its parts belong."""
 
     data_folder: Path
     published: Published
     urls: tuple[str, ...]
     sha256: str | None  # of the archive; None: any archive that holds the published texts
-    own: bool  # `sha256` is the user's, and vouches for whatever texts the archive holds
+    pinned: bool  # the published texts; else `sha256` is the user's, and vouches for any texts
+    get: Callable[..., Path]  # `download` with everything but its address and its place
 
     def archive(self) -> Path:
         return self.data_folder / ARCHIVE_NAME
@@ -152,90 +125,34 @@ def fetch(
         DownloadError: nothing usable in the data folder, and no address sends it.
         StorageError: the data folder cannot be read or written.
     """
-    digest = sha256.lower() if sha256 else None
-    own = digest not in (None, published.sha256)
+    digest = sha256.lower() if sha256 else None if url else published.sha256
     order = _Order(
         data_folder,
         published,
         urls=(url,) if url else published.urls,
-        sha256=digest if digest or url else published.sha256,
-        own=own,
+        sha256=digest,
+        pinned=digest in (None, published.sha256),
+        get=partial(
+            download,
+            sha256=digest,
+            size=published.size if digest == published.sha256 else None,
+            max_bytes=published.most_bytes(),
+            progress=progress,
+            patience=patience,
+        ),
     )
-    if own or not _has_texts(order):
+    if not _has_texts(order):
         with _turn(order.texts_folder()):
-            if own or not _has_texts(order):
-                _make_texts(order, progress=progress, patience=patience)
+            if not _has_texts(order):
+                _make_texts(order)
     train, valid, _ = order.texts()
     return Source("ptb", train=(train,), heldout=(valid,))
 
 
-def read_texts(
-    data: bytes, members: Sequence[Member], *, where: str, pinned: bool = True
-) -> tuple[bytes, ...]:
-    """Reads the wanted members of a zip archive, each up to its published size.
-
-    Args:
-        data: the archive.
-        members: what to read, in this order.
-        where: what to call the archive in a message.
-        pinned: the texts must have their published digests.
-
-    Raises:
-        DamagedArchiveError: the bytes are no intact archive, or not the published texts.
-        DataError: the archive is intact, yet a member is missing, doubled, too large or unreadable.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return tuple(
-                _read_member(archive, member, where=where, pinned=pinned) for member in members
-            )
-    except ZIP_ERRORS as error:
-        raise DamagedArchiveError(f"not a zip archive, or damaged: {where}") from error
-
-
-def _read_member(archive: zipfile.ZipFile, member: Member, *, where: str, pinned: bool) -> bytes:
-    info = _find_member(archive, member, where=where)
-    short_name = Path(member.name).name
-    if info.flag_bits & 1:
-        raise DataError(f"{short_name} is encrypted in {where}")
-    # The other methods unpack without a bound on what one read may yield.
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataError(f"{short_name} is packed in {where} by a method other than deflate")
-    with archive.open(info) as file:
-        text = file.read(member.size + 1)
-    if len(text) > member.size:
-        raise DataError(f"{short_name} expands past {member.size:,} bytes in {where}")
-    digest = hashlib.sha256(text).hexdigest()
-    if pinned and digest != member.sha256:
-        raise DamagedArchiveError(
-            f"SHA-256 mismatch of {short_name} in {where}: got {digest}, want {member.sha256}"
-        )
-    return text
-
-
-def _find_member(archive: zipfile.ZipFile, member: Member, *, where: str) -> zipfile.ZipInfo:
-    """The one entry of that name, or an error where another could be meant or pass for it."""
-    folded = member.name.casefold()
-    namesakes = [
-        info
-        for info in archive.infolist()
-        if f"{info.filename.casefold()}/".startswith(f"{folded}/")
-    ]
-    short_name = Path(member.name).name
-    if len(namesakes) > 1:
-        raise DataError(f"{short_name} is {len(namesakes)} times in {where}, expected once")
-    if not namesakes or namesakes[0].filename != member.name:
-        names = [ascii(name)[1:-1][:40] for name in archive.namelist()[:5]]
-        raise DataError(
-            f"{short_name} not in archive {where} (has: {', '.join(names) or 'nothing'})"
-        )
-    if stat.S_IFMT(namesakes[0].external_attr >> 16) not in (0, stat.S_IFREG):
-        raise DataError(f"{short_name} is not a regular file in {where}")
-    return namesakes[0]
-
-
 def _has_texts(order: _Order) -> bool:
-    """Whether the texts are right; nobody reads the test text, so it may be absent."""
+    """Whether the texts are known to be right; nobody reads the test text: it may be absent."""
+    if not order.pinned:
+        return False
     for member, path in zip(order.published.members(), order.texts(), strict=True):
         if member is order.published.test and not path.exists():
             continue
@@ -245,10 +162,10 @@ def _has_texts(order: _Order) -> bool:
     return True
 
 
-def _make_texts(order: _Order, *, progress: Progress | None, patience: Patience) -> None:
+def _make_texts(order: _Order) -> None:
     texts = _cached_texts(order)
     if texts is None:
-        _download(order, progress=progress, patience=patience)
+        _download(order)
         texts = _cached_texts(order)
     if texts is None:
         raise StorageError(f"{order.archive()} changed while it was read")
@@ -263,42 +180,32 @@ def _cached_texts(order: _Order) -> tuple[bytes, ...] | None:
     """The texts of the archive in the data folder; None where it is absent or the wrong one."""
     archive, members = order.archive(), order.published.members()
     data = _read(archive, at_most=order.published.most_bytes())
-    if data is None:
+    if data is None or order.sha256 not in (None, hashlib.sha256(data).hexdigest()):
         return None
-    if order.sha256 is None:
-        try:
-            return read_texts(data, members, where=str(archive))
-        except DataError as error:
-            logger.info("%s", error)
-            return None
-    if hashlib.sha256(data).hexdigest() != order.sha256:
+    try:
+        return read_members(data, members, where=str(archive), pinned=order.pinned)
+    except DataError as error:
+        if order.sha256 is not None:  # the right archive: another download sends the same
+            raise
+        logger.info("%s", error)
         return None
-    return read_texts(data, members, where=str(archive), pinned=not order.own)
 
 
-def _download(order: _Order, *, progress: Progress | None, patience: Patience) -> None:
+def _download(order: _Order) -> None:
     """Puts the wanted archive into the data folder."""
     damaged = next((path for path in (order.archive(), *order.texts()) if path.exists()), None)
     if damaged is not None:
         logger.warning("cached file damaged, downloading the archive again: %s", damaged)
-    get = partial(
-        download,
-        sha256=order.sha256,
-        size=order.published.size if order.sha256 == order.published.sha256 else None,
-        max_bytes=order.published.most_bytes(),
-        progress=progress,
-        patience=patience,
-    )
     hint = f"put the file at {order.archive()} by hand, or use {QUICKSTART}: it needs no download"
     try:
-        first_of(order.urls, partial(_place, order, get), hint=hint)
+        first_of(order.urls, partial(_place, order), hint=hint)
     except DownloadError as error:
         if damaged is None:
             raise
         raise DownloadError(f"cached file damaged: {damaged}; {error}", hint=hint) from error
 
 
-def _place(order: _Order, get: Callable[..., Path], url: str) -> Path:
+def _place(order: _Order, url: str) -> Path:
     """Downloads the archive to its place, or leaves what is there.
 
     Raises:
@@ -308,9 +215,9 @@ def _place(order: _Order, get: Callable[..., Path], url: str) -> Path:
     # Beside the texts, where nobody else writes; it moves on when all is checked.
     unseen = order.texts_folder() / f"{TEMP_PREFIX}{os.getpid()}.zip"
     try:
-        get(url, to=unseen)
+        order.get(url, to=unseen)
         if order.sha256 is None:
-            read_texts(unseen.read_bytes(), order.published.members(), where=shown(url))
+            read_members(unseen.read_bytes(), order.published.members(), where=shown(url))
         unseen.replace(order.archive())
         fsync_folder(order.data_folder)
     except DamagedArchiveError as error:
@@ -339,32 +246,25 @@ def _turn(folder: Path) -> Iterator[None]:
     Only the clearing needs the lock, since every file appears complete, whoever writes it. Where
     the file system has no locks, or grants one twice as some network ones do, nothing is cleared.
     """
+    handles: list[int] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        if sys.platform != "win32":  # where a folder cannot be opened
+            handles += [os.open(folder, os.O_RDONLY) for _ in range(2)]
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
-        if _lock(handle, wait=True) and not _can_lock_again(folder):
+        if handles and _lock(handles[0]) and not _lock(handles[1], wait=False):
             sweep_temporaries(folder)
         yield
     finally:
-        os.close(handle)
+        for handle in handles:
+            os.close(handle)
 
 
-def _can_lock_again(folder: Path) -> bool:
-    handle = os.open(folder, os.O_RDONLY)
+def _lock(handle: int, *, wait: bool = True) -> bool:
     try:
-        return _lock(handle, wait=False)
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, *, wait: bool) -> bool:
-    if sys.platform == "win32":
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -47,7 +47,8 @@ def make(*, data_folder: Path) -> Source:
     fingerprint = hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
     path = data_folder / f"pydoc-{fingerprint}.txt"
     if not path.exists():
-        logger.info("corpus pydoc: reading the documentation of %s", versions)
+        found = ", ".join([versions["python"], *(f"{name} {versions[name]}" for name in folders)])
+        logger.info("corpus pydoc: reading the documentation of %s, once", found)
         library = Path(sysconfig.get_path("stdlib"))
         files = [file for folder in (library, *folders.values()) for file in sources(folder)]
         lines = distinct_sentences(files)
