@@ -5,15 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from w2v.batches import (
-    assemble,
-    count_centers,
-    draw_noise,
-    draw_span,
-    make_sampler,
-    steps,
-    textbook_batch,
-)
+from w2v.batches import assemble, steps, textbook_batch
+from w2v.draws import Streams, count_centers, draw_noise, draw_span, make_sampler
 from w2v.sampling import keep_probabilities, noise_distribution
 from w2v.vocab import UNK_ID
 
@@ -27,6 +20,7 @@ DEFAULTS = {
     "block": 1,
     "shared_negatives": 8,
     "avoid_contexts": True,
+    "redraw": True,
 }
 
 
@@ -36,6 +30,10 @@ def sampler_for(counts, **changes):
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def streams(seed=0, order=None):
+    return Streams(seeded(seed), seeded(1000 + (seed if order is None else order)))
 
 
 def span_of(sentences, sampler, seed=0):
@@ -80,7 +78,7 @@ def test_the_windows_of_the_chapters_two_sentences():
     seen = {center: set() for center in possible}
     for seed in range(40):
         span = span_of(sentences, sampler, seed)
-        batch = textbook_batch(span, torch.arange(10), sampler, generator=seeded(seed))
+        batch = textbook_batch(span, torch.arange(10), sampler, draws=seeded(seed))
         for row, center in enumerate(batch.centers_BT[:, 0].tolist()):
             seen[center].add(tuple(contexts_of(batch, row)))
     assert seen == possible
@@ -174,7 +172,7 @@ def test_textbook_rows_hold_contexts_then_negatives_then_padding(
     assert count_centers(span) == len(at_B)
     if len(at_B) == 0:
         return
-    batch = textbook_batch(span, at_B, sampler, generator=seeded(seed))
+    batch = textbook_batch(span, at_B, sampler, draws=seeded(seed))
     for row, at in enumerate(at_B.tolist()):
         c = len(expected[at])
         targets = batch.targets_BL[row].tolist()
@@ -208,7 +206,7 @@ def test_blocked_batches_score_each_centers_own_window(
     expected = {at: contexts for at, contexts in naive_reach(sentences, span) if contexts}
     H = block + 2 * window
     found = []
-    for (batch,) in steps(span, sampler, batch_size=2 * block, generator=seeded(seed)):
+    for (batch,) in steps(span, sampler, streams(seed), batch_size=2 * block):
         for b, t in np.ndindex(*batch.centers_BT.shape):
             weights_L, labels_L = batch.weights_BTL[b, t], batch.labels_BTL[b, t]
             contexts = batch.targets_BL[b][labels_L.bool()].tolist()
@@ -230,7 +228,7 @@ def test_blocked_weights_keep_the_expected_loss_of_k_negatives_a_pair():
         [0] + [5] * 9, block=4, negatives=5, shared_negatives=3, window=2, avoid_contexts=False
     )
     span = span_of([[1, 2, 3, 4, 5, 6, 7, 8]], sampler)
-    for (batch,) in steps(span, sampler, batch_size=4, generator=seeded()):
+    for (batch,) in steps(span, sampler, streams(), batch_size=4):
         contexts_BT = batch.labels_BTL.sum(dim=2)
         negative_weight_BT = batch.weights_BTL.sum(dim=2) - contexts_BT
         assert torch.allclose(negative_weight_BT, 5 * contexts_BT)
@@ -246,7 +244,7 @@ def test_every_center_comes_once_an_epoch_in_shuffled_order(block):
     span = span_of([words], sampler)
     order = [
         word
-        for step in steps(span, sampler, batch_size=16, generator=seeded())
+        for step in steps(span, sampler, streams(), batch_size=16)
         for batch in step
         for word, scored in zip(
             batch.centers_BT.flatten().tolist(),
@@ -262,7 +260,7 @@ def test_every_center_comes_once_an_epoch_in_shuffled_order(block):
 def test_a_textbook_step_has_batch_size_centers_and_little_padding():
     sampler = sampler_for([0] + [1] * 500, window=5)
     span = span_of([list(range(1, 501)) * 4], sampler)
-    all_steps = list(steps(span, sampler, batch_size=512, generator=seeded()))
+    all_steps = list(steps(span, sampler, streams(), batch_size=512))
     sizes = [sum(len(batch.centers_BT) for batch in step) for step in all_steps]
     assert sizes == [512, 512, 512, 464]
     scored = sum(batch.weights_BTL.sum().item() for step in all_steps for batch in step)
@@ -278,12 +276,49 @@ def test_draws_are_anew_each_time_and_equal_for_equal_seeds(block):
         span = span_of([list(range(1, 51))], sampler, seed)
         return [
             batch.targets_BL.tolist()
-            for step in steps(span, sampler, batch_size=16, generator=seeded(seed))
+            for step in steps(span, sampler, streams(seed), batch_size=16)
             for batch in step
         ]
 
     assert targets(1) == targets(1)
     assert targets(1) != targets(2)
+
+
+def examples(sampler, sentences, *, seed, order):
+    """Every center of an epoch with its scored targets, in the order of training."""
+    span = span_of(sentences, sampler, seed)
+    found = []
+    for step in steps(span, sampler, streams(seed, order), batch_size=16):
+        for batch in step:
+            for b, t in np.ndindex(*batch.centers_BT.shape):
+                scored_L = batch.weights_BTL[b, t] > 0
+                targets = batch.targets_BL[b][scored_L].tolist()
+                found.append((int(batch.centers_BT[b, t]), targets))
+    return [example for example in found if example[1]]
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_what_is_drawn_once_is_the_same_in_another_order(block):
+    sampler = sampler_for([0] + [1] * 50, block=block, redraw=False)
+    sentences = [list(range(1, 51)), [7], [3, 1, 3]]
+    first = examples(sampler, sentences, seed=1, order=1)
+    second = examples(sampler, sentences, seed=1, order=2)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert sorted(first) != sorted(examples(sampler, sentences, seed=2, order=1))
+
+
+def test_negatives_drawn_once_avoid_contexts_and_follow_the_noise():
+    counts = [0, 400, 300, 200, 100, 50, 25]
+    sampler = sampler_for(counts, redraw=False, avoid_contexts=True, window=1)
+    found = examples(sampler, [[1, 2]] * 3000, seed=0, order=0)
+    negatives = [(center, set(targets[1:])) for center, targets in found]
+    assert all(({1: 2, 2: 1}[center]) not in drawn for center, drawn in negatives)
+    seen_V = np.bincount([word for _, targets in found for word in targets[1:]], minlength=7)
+    noise_V = noise_distribution(np.array(counts), power=0.75)
+    others = slice(3, 7)  # words that are nobody's context
+    share = noise_V[others] / noise_V[others].sum()
+    assert stats.chisquare(seen_V[others], seen_V[others].sum() * share).pvalue > 1e-4
 
 
 # --- tiny vocabularies ------------------------------------------------------------------------
@@ -292,7 +327,7 @@ def test_draws_are_anew_each_time_and_equal_for_equal_seeds(block):
 def test_a_one_word_vocabulary_ends_and_scores_contexts_alone():
     sampler = sampler_for([0, 7])
     span = span_of([[1] * 7], sampler)
-    (step,) = steps(span, sampler, batch_size=16, generator=seeded())
+    (step,) = steps(span, sampler, streams(), batch_size=16)
     for batch in step:
         assert torch.equal(batch.weights_BTL, batch.labels_BTL)
 
@@ -300,7 +335,7 @@ def test_a_one_word_vocabulary_ends_and_scores_contexts_alone():
 def test_a_two_word_vocabulary_draws_the_other_word():
     sampler = sampler_for([0, 5, 5], window=1)
     span = span_of([[1, 1, 1, 1]], sampler)
-    (step,) = steps(span, sampler, batch_size=16, generator=seeded())
+    (step,) = steps(span, sampler, streams(), batch_size=16)
     for batch in step:
         negative_BTL = (batch.weights_BTL > 0) & (batch.labels_BTL == 0)
         assert set(batch.targets_BL[negative_BTL[:, 0]].tolist()) == {2}
@@ -312,5 +347,5 @@ def test_text_without_pairs_trains_no_center(sentences, block):
     sampler = sampler_for([0] + [1] * 9, block=block)
     span = span_of(sentences, sampler)
     assert count_centers(span) == 0
-    for step in steps(span, sampler, batch_size=16, generator=seeded()):
+    for step in steps(span, sampler, streams(), batch_size=16):
         assert not any(batch.weights_BTL.any() for batch in step)

@@ -3,7 +3,8 @@ import oracle
 import pytest
 import torch
 
-from w2v.batches import Batch, make_sampler
+from w2v.batches import Batch
+from w2v.draws import Streams, make_sampler
 from w2v.kernels import bmm
 from w2v.model import SkipGram, masked_bce
 from w2v.optimizers import make_optimizer
@@ -102,7 +103,7 @@ def test_it_finds_planted_neighbors(block, optimizer, objective, lr):
     sampler = make_sampler(
         torch.tensor([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
         noise_power=0.75, subsample=None, subsample_formula="paper", block=block,
-        shared_negatives=16, avoid_contexts=True,
+        shared_negatives=16, avoid_contexts=True, redraw=True,
     )  # fmt: skip
     model = SkipGram(11, 8, init="xavier", generator=seeded())
     updates = make_optimizer(optimizer, model)
@@ -111,7 +112,7 @@ def test_it_finds_planted_neighbors(block, optimizer, objective, lr):
         sums = np.zeros(2)
         for step in bmm.train_span(
             model, *planted_ids(), sampler, updates, batch_size=64, objective=objective,
-            lr=(lr, lr), generator=seeded(epoch),
+            lr=(lr, lr), streams=Streams(seeded(epoch), seeded(epoch)),
         ):  # fmt: skip
             sums += step.loss_sum.item(), step.centers.item()
         assert step.done == 1.0
@@ -140,12 +141,12 @@ def test_the_learning_rate_moves_linearly_through_the_span():
     sampler = make_sampler(
         torch.tensor([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
         noise_power=0.75, subsample=None, subsample_formula="paper", block=1,
-        shared_negatives=16, avoid_contexts=True,
+        shared_negatives=16, avoid_contexts=True, redraw=True,
     )  # fmt: skip
     model = SkipGram(11, 8, init="xavier", generator=seeded())
     for _ in bmm.train_span(
         model, *planted_ids(), sampler, Spy(), batch_size=1000, objective="pair_sum",
-        lr=(1.0, 0.5), generator=seeded(),
+        lr=(1.0, 0.5), streams=Streams(seeded(), seeded()),
     ):  # fmt: skip
         pass
     assert rates == pytest.approx([1.0, 0.875, 0.75, 0.625])

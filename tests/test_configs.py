@@ -29,6 +29,7 @@ def test_the_chapters_config_is_the_chapter():
     assert (sampling.window, sampling.negatives, sampling.noise_power) == (5, 5, 0.75)
     assert (sampling.subsample, sampling.subsample_formula) == (1e-4, "paper")
     assert (sampling.block, sampling.avoid_contexts) == (1, True)
+    assert sampling.redraw is False
     assert (train.kernel, train.epochs, train.batch_size) == ("bmm", 5, 512)
     assert (train.optimizer, train.lr, train.lr_schedule) == ("adam", 0.002, "constant")
     assert train.objective == "center_mean"

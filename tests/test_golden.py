@@ -17,7 +17,7 @@ from w2v.configfile import load_config
 GOLDEN = Path(__file__).parent / "golden" / "tiny_losses.tsv"
 RECIPES = {
     "chapter": (),
-    "subsampled": ("sampling.subsample=0.02",),
+    "drawn_once": ("sampling.subsample=0.02", "sampling.redraw=false"),
     "word2vec": (
         "model.init=word2vec",
         "train.optimizer=sgd",

@@ -127,8 +127,15 @@ def test_an_epoch_is_drawn_anew_and_equal_seeds_draw_equally():
     tables = [train_all(config_of(seed=seed), corpus)[0].model.center.weight for seed in (1, 1, 2)]
     assert torch.equal(tables[0], tables[1])
     assert not torch.equal(tables[0], tables[2])
-    generators = [loop._generator(CPU, 1, loop.SPAN_STREAM, epoch, 0) for epoch in (1, 2)]
-    assert generators[0].initial_seed() != generators[1].initial_seed()
+
+
+@pytest.mark.parametrize("redraw", [True, False])
+def test_only_what_is_redrawn_changes_from_epoch_to_epoch(redraw):
+    config = Config(sampling={"redraw": redraw})
+    learner = loop.make_learner(config, corpus_of(10), device=CPU)
+    first, second = (loop._streams(learner.sampler, 1, epoch, 0) for epoch in (1, 2))
+    assert (first.draws.initial_seed() != second.draws.initial_seed()) == redraw
+    assert first.order.initial_seed() != second.order.initial_seed()
 
 
 def test_text_without_a_pair_is_refused():

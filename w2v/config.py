@@ -94,6 +94,9 @@ class SamplingSection(BaseModel):
     block: int = Field(1, ge=1, le=1024, description="centers that share targets (T); 1: textbook")
     shared_negatives: int = Field(64, ge=1, le=65536, description="noise words per block > 1 (S)")
     avoid_contexts: bool = Field(True, description="a center's negatives are none of its contexts")
+    redraw: bool = Field(
+        True, description="draw anew in every epoch; false: once, as the chapter does"
+    )
 
 
 class ModelSection(BaseModel):

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from w2v.batches import Batch, Sampler, draw_span, make_sampler
+from w2v.batches import Batch
 from w2v.batches import steps as batch_steps
 from w2v.config import Config, TrainSection
 from w2v.corpus import Corpus, Sentences
+from w2v.draws import Sampler, Streams, draw_span, make_sampler
 from w2v.errors import DataError, DivergedError, StorageError
 from w2v.kernels import bmm
 from w2v.model import SkipGram
@@ -39,7 +40,10 @@ REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and i
 HELDOUT_SEED = 0  # not the run's: all runs on one corpus are measured on the same draws
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
-INIT_STREAM, ORDER_STREAM, SPAN_STREAM, HELDOUT_STREAM = range(4)  # streams of random numbers
+CPU = torch.device("cpu")
+INIT_STREAM, SPANS_STREAM, DRAWS_STREAM, ORDER_STREAM, HELDOUT_STREAM = range(
+    5
+)  # streams of random numbers
 
 
 class Learner(NamedTuple):
@@ -81,13 +85,14 @@ def make_learner(config: Config, corpus: Corpus, *, device: torch.device) -> Lea
         StorageError: they do not fit into memory.
     """
     size = len(corpus.vocab), config.model.dim
-    generator = _generator(torch.device("cpu"), config.train.seed, INIT_STREAM)
-    counts_V = torch.from_numpy(corpus.vocab.counts_V)
+    generator = _generator(CPU, config.train.seed, INIT_STREAM)
+    draws = config.sampling.model_dump() | {"counts_V": torch.from_numpy(corpus.vocab.counts_V)}
     try:
         model = SkipGram(*size, init=config.model.init, generator=generator).to(device)
         optimizer = make_optimizer(config.train.optimizer, model)
-        sampler = make_sampler(counts_V, device=device, **config.sampling.model_dump())
-        heldout = tuple(heldout_batches(corpus.heldout, sampler))
+        sampler = make_sampler(**draws, device=device)
+        fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
+        heldout = tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -100,17 +105,16 @@ def make_learner(config: Config, corpus: Corpus, *, device: torch.device) -> Lea
 
 
 def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
-    """The batches on which every run of a corpus is measured, whatever its seed or kernel.
+    """The batches on which every run of a corpus is measured, whatever its seed, kernel, device.
 
     They are textbook batches (T = 1) of some HELDOUT_CENTERS centers, drawn with HELDOUT_SEED
     from the first span of the held-out text.
     """
-    textbook = sampler._replace(block=1)
-    generator = _generator(sampler.noise_cdf_V.device, HELDOUT_SEED, HELDOUT_STREAM)
+    textbook = sampler._replace(block=1, redraw=True)
+    draws = _generator(CPU, HELDOUT_SEED, HELDOUT_STREAM)
     for start, end in spans(sentences, max_words=SPAN_WORDS)[:1]:
-        ids_N, offsets_S = cut(sentences, start, end, device=generator.device)
-        span = draw_span(ids_N, offsets_S, textbook, generator)
-        several = batch_steps(span, textbook, batch_size=512, generator=generator)
+        span = draw_span(*cut(sentences, start, end, device=CPU), textbook, draws)
+        several = batch_steps(span, textbook, Streams(draws, draws), batch_size=512)
         for step in islice(several, HELDOUT_CENTERS // 512):
             yield from step
 
@@ -139,7 +143,7 @@ def steps(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[R
                 batch_size=section.batch_size,
                 objective=section.objective,
                 lr=(learning_rate(section, first), learning_rate(section, last)),
-                generator=_generator(device, section.seed, SPAN_STREAM, number, index),
+                streams=_streams(learner.sampler, section.seed, number, index),
             ):
                 step += 1
                 epoch.add(update, ids=passed + update.done * length)
@@ -250,8 +254,15 @@ def _shuffled_spans(
     sentences: Sentences, seed: int, epoch: int
 ) -> Iterator[tuple[int, tuple[int, int]]]:
     cuts = spans(sentences, max_words=SPAN_WORDS)
-    for index in np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(len(cuts)):
+    for index in np.random.default_rng([seed, SPANS_STREAM, epoch]).permutation(len(cuts)):
         yield int(index), cuts[index]
+
+
+def _streams(sampler: Sampler, seed: int, epoch: int, span: int) -> Streams:
+    device = sampler.noise_cdf_V.device
+    drawn_in = epoch if sampler.redraw else 0
+    draws = _generator(device, seed, DRAWS_STREAM, drawn_in, span)
+    return Streams(draws, order=_generator(device, seed, ORDER_STREAM, epoch, span))
 
 
 def _generator(device: torch.device, *place: int) -> torch.Generator:

@@ -1,7 +1,7 @@
 r"""Words and their vectors, and which words are near.
 
-Words and a float32 table enter; neighbours leave, by cosine, the same on every machine that
-agrees about the table. numpy alone: asking for neighbours must not load what training needs.
+Words and a float32 table enter; neighbors leave, by cosine, the same on every machine that
+agrees about the table. numpy alone: asking for neighbors must not load what training needs.
 
 The search is exact. One float32 product finds every row that can be among the k best, and those
 few are scored again in float64, each row alone; so equal vectors get equal cosines, whatever the

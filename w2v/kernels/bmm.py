@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from w2v.batches import Batch, Sampler, count_centers, draw_span, steps
+from w2v.batches import Batch, steps
+from w2v.draws import Sampler, Streams, count_centers, draw_span
 from w2v.model import CenterLoss, SkipGram, masked_bce
 from w2v.optimizers import Optimizer, RowGradients
 
@@ -53,7 +54,7 @@ def train_span(
     batch_size: int,
     objective: Objective,
     lr: tuple[float, float],
-    generator: torch.Generator,
+    streams: Streams,
 ) -> Iterator[Step]:
     """Trains on a run of sentences; yields after each step.
 
@@ -66,11 +67,11 @@ def train_span(
         batch_size: centers in a step.
         objective: what a step minimizes, see `gradients`.
         lr: learning rate at the first and the last center; linear between them.
-        generator: draws everything; of the model's device.
+        streams: all that is random; of the model's device.
     """
-    span = draw_span(ids_N, offsets_S, sampler, generator)
+    span = draw_span(ids_N, offsets_S, sampler, streams.draws)
     total, passed = max(1, count_centers(span)), 0
-    for step in steps(span, sampler, batch_size=batch_size, generator=generator):
+    for step in steps(span, sampler, streams, batch_size=batch_size):
         parts = [gradients(model, batch, objective=objective) for batch in step]
         step_lr = lr[0] + (lr[1] - lr[0]) * min(1.0, passed / total)
         optimizer.step([rows for rows, _ in parts], lr=step_lr)

@@ -106,11 +106,6 @@ def _sentences_of(doc: str) -> Iterator[str]:
                 yield " ".join(words)
 
 
-def _is_word(token: str) -> bool:
-    """True for all but numbers and one-letter names."""
-    return token in ("a", "i") or (len(token) > 1 and not token.isdecimal())
-
-
 def _paragraphs(lines: list[str]) -> Iterator[str]:
     """Runs of lines that are prose: cut at blank lines, list items and smaller indents."""
     run: list[str] = []
