@@ -12,7 +12,7 @@ help: ## show these targets
 
 quickstart: $(VENV)/installed-core ## install, train on Python's own documentation, show neighbours
 	$(BIN)/w2v train --config quickstart.yaml --force
-	@for word in float32 lowercase thread tensor; do \
+	@for word in float32 lowercase thread socket; do \
 	  echo; echo "$$ w2v similar $$word -k 4"; $(BIN)/w2v similar $$word -k 4 --run runs/quickstart; done
 
 test: $(VENV)/installed-dev ## the quick test suite (needs neither network nor GPU)
