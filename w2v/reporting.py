@@ -80,10 +80,12 @@ class ProgressBar:
 
     def __call__(self, report: Report) -> None:
         """Moves the bar."""
-        self._bar.set_description_str(f"{describe(report)}, {report.remaining_s:,.0f} s left")
-        self._bar.update(report.done - self._bar.n)
         if report.epoch_ended:
             self._bar.write(describe(report), file=sys.stderr)
+        text = f"{describe(report)}, {report.remaining_s:,.0f} s left"
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.n = report.done
+        self._bar.refresh()
 
     def close(self) -> None:
         """Takes the bar away."""
