@@ -5,52 +5,54 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TORCH=cpu pins the CPU-friendly set; TORCH=cuda takes torch as the index offers it.
 TORCH ?= cpu
+CORE := $(VENV)/installed-core-$(TORCH)
+DEV := $(VENV)/installed-dev-$(TORCH)
 .PHONY: help quickstart test test-slow test-all check fix bench golden clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(VENV)/installed-core ## install, train on Python's own documentation, show neighbours
+quickstart: $(CORE) ## install, train on Python's own documentation, show neighbours
 	$(BIN)/w2v train --config quickstart.yaml --force
 	@for word in float32 lowercase thread socket; do \
 	  echo; echo "$$ w2v similar $$word -k 4"; $(BIN)/w2v similar $$word -k 4 --run runs/quickstart; done
 
-test: $(VENV)/installed-dev ## the quick test suite (needs neither network nor GPU)
+test: $(DEV) ## the quick test suite (needs neither network nor GPU)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(VENV)/installed-dev ## the tests that `make test` leaves out
+test-slow: $(DEV) ## the tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow
 
-test-all: $(VENV)/installed-dev ## every test
+test-all: $(DEV) ## every test
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed-dev ## lint, formatting and types, as CI runs them
+check: $(DEV) ## lint, formatting and types, as CI runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fix: $(VENV)/installed-dev ## mend what ruff can mend
+fix: $(DEV) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed-dev ## speed, memory and quality of the shipped PTB configs
+bench: $(DEV) ## speed, memory and quality of the shipped PTB configs
 	$(BIN)/python scripts/bench.py
 
-golden: $(VENV)/installed-dev ## rewrite tests/golden after a change that is meant to change numbers
+golden: $(DEV) ## rewrite tests/golden after a change that is meant to change numbers
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden
 
 clean: ## remove the virtual environment and the caches, never data/ or runs/
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/constraints.txt: constraints.txt
+$(VENV)/constraints-$(TORCH).txt: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "w2v needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	@if [ "$(TORCH)" = cpu ]; then cp constraints.txt $@; else grep -v '^torch==' constraints.txt > $@; fi
 
-$(VENV)/installed-core: $(VENV)/constraints.txt pyproject.toml
+$(CORE): $(VENV)/constraints-$(TORCH).txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable .
-	@touch $@
+	@rm -f $(VENV)/installed-*; touch $@
 
-$(VENV)/installed-dev: $(VENV)/constraints.txt pyproject.toml
+$(DEV): $(VENV)/constraints-$(TORCH).txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[dev]'
-	@touch $@ $(VENV)/installed-core
+	@rm -f $(VENV)/installed-*; touch $@ $(CORE)

@@ -69,6 +69,7 @@ def planted_text(*, lines: int, seed: int) -> str:
 
 TINY_SETTINGS = (
     "corpus.name=text",
+    "corpus.heldout_every=100",
     "vocab.min_count=1",
     "sampling.subsample=null",
     "model.dim=16",

@@ -46,6 +46,7 @@ LAYERS = {
     "vocab": 3,
     "vectors": 3,
     "sources": 4,
+    "devices": 3,
     "sampling": 4,
     "formats": 4,
     "evaluate": 4,
@@ -53,7 +54,6 @@ LAYERS = {
     "draws": 5,
     "batches": 6,
     "model": 5,
-    "devices": 5,
     "optimizers": 6,
     "kernels": 7,
     "reporting": 7,
@@ -240,8 +240,7 @@ def test_commands_that_do_not_train_stay_light(arguments, tmp_path):
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
     table_VD = np.eye(3, dtype=np.float32)
     run = RunDir(tmp_path / "tiny")
-    digests = run.write_vectors(vocab, center_VD=table_VD, context_VD=table_VD)
-    run.write_info({}, digests=digests)
+    run.write_finished({}, vocab=vocab, center_VD=table_VD, context_VD=table_VD)
     code = f"import w2v.cli.main\nw2v.cli.main.main({arguments!r})"
     assert heavy_after(code, cwd=tmp_path) == set()
 

@@ -101,7 +101,7 @@ def planted_ids(words=4000):
 )
 def test_it_finds_planted_neighbors(block, optimizer, objective, lr):
     sampler = make_sampler(
-        torch.tensor([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
+        np.array([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
         noise_power=0.75, subsample=None, subsample_formula="paper", block=block,
         shared_negatives=16, avoid_contexts=True, redraw=True,
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_it_finds_planted_neighbors(block, optimizer, objective, lr):
             model, *planted_ids(), sampler, updates, batch_size=64, objective=objective,
             lr=(lr, lr), streams=Streams(seeded(epoch), seeded(epoch)),
         ):  # fmt: skip
-            sums += step.loss_sum.item(), step.centers.item()
+            sums += step.tally.loss_sum.item(), step.tally.centers.item()
         assert step.done == 1.0
         assert sums[1] == 4000
         losses.append(sums[0] / sums[1])
@@ -128,7 +128,8 @@ def test_it_finds_planted_neighbors(block, optimizer, objective, lr):
     assert not model.context.weight[0].any()
 
 
-def test_the_learning_rate_moves_linearly_through_the_span():
+@pytest.mark.parametrize("block", [1, 5])
+def test_the_learning_rate_moves_linearly_through_the_span(block):
     rates = []
 
     class Spy:
@@ -139,17 +140,24 @@ def test_the_learning_rate_moves_linearly_through_the_span():
             return {}
 
     sampler = make_sampler(
-        torch.tensor([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
-        noise_power=0.75, subsample=None, subsample_formula="paper", block=1,
+        np.array([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
+        noise_power=0.75, subsample=None, subsample_formula="paper", block=block,
         shared_negatives=16, avoid_contexts=True, redraw=True,
     )  # fmt: skip
-    model = SkipGram(11, 8, init="xavier", generator=seeded())
-    for _ in bmm.train_span(
-        model, *planted_ids(), sampler, Spy(), batch_size=1000, objective="pair_sum",
-        lr=(1.0, 0.5), streams=Streams(seeded(), seeded()),
-    ):  # fmt: skip
-        pass
+    # In blocks, words without a context take their place, and the rate must not run ahead.
+    ids_N, offsets_S = planted_ids()
+    if block > 1:
+        offsets_S = torch.cat([torch.arange(2000), offsets_S[offsets_S >= 2000]])
+    done = [
+        step.done
+        for step in bmm.train_span(
+            SkipGram(11, 8, init="xavier", generator=seeded()), ids_N, offsets_S, sampler, Spy(),
+            batch_size=1000, objective="pair_sum", lr=(1.0, 0.5),
+            streams=Streams(seeded(), seeded()),
+        )
+    ]  # fmt: skip
     assert rates == pytest.approx([1.0, 0.875, 0.75, 0.625])
+    assert done == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 def test_mean_loss_is_that_of_the_batches_and_trains_nothing():

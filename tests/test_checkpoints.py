@@ -38,6 +38,7 @@ def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
         checkpoints.save(tmp_path, step=step, tensors={"x": torch.ones(1)}, position={})
     (tmp_path / "step-notes.json").write_text("mine")
     (tmp_path / ".w2v-tmp-stray").write_text("half")
+    (tmp_path / "step-99.safetensors").write_text("its JSON was never written")
     checkpoints.prune(tmp_path, keep=2)
     assert steps_in(tmp_path) == [10, 100]
     assert sorted(path.name for path in tmp_path.iterdir()) == [

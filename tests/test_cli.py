@@ -78,7 +78,7 @@ def test_dry_run_says_what_would_be_done_and_writes_no_run(cli, tiny_options, tm
     assert not (tmp_path / "runs").exists()
 
 
-# --- each bad input of the contract -----------------------------------------------------------
+# --- bad input, one by one --------------------------------------------------------------------
 
 
 def test_unknown_key(cli):
@@ -135,7 +135,6 @@ def test_bad_corpora_exit_with_4(cli, tmp_path, content, settings, message):
             "corpus.name=text",
             f"corpus.path={path}",
             "vocab.min_count=1",
-            "corpus.heldout_every=null",
             "model.dim=4",
             *settings,
         )
@@ -144,6 +143,7 @@ def test_bad_corpora_exit_with_4(cli, tmp_path, content, settings, message):
     outcome = cli("train", *options, "--run", "runs/bad", "-q")
     assert outcome.code == 4
     assert message in one_line(outcome)
+    assert not (tmp_path / "runs/bad").exists()
 
 
 def test_cuda_without_cuda(cli, tiny_options, monkeypatch):
@@ -158,6 +158,20 @@ def test_a_finished_run_is_refused_without_force(cli, tiny_options, trained):
     assert outcome.code == 5
     assert "holds a finished run" in one_line(outcome)
     assert cli("train", *tiny_options, "--run", "runs/tiny", "--force", "-q").code == 0
+
+
+def test_a_folder_with_somebody_elses_files_is_spared(cli, tiny_options, tmp_path):
+    (tmp_path / "config.yaml").write_text("train: {seed: 1}  # mine\n")
+    outcome = cli("train", "-c", "config.yaml", *tiny_options, "--run", ".")
+    assert outcome.code == 5
+    assert "holds config.yaml" in one_line(outcome)
+    assert (tmp_path / "config.yaml").read_text() == "train: {seed: 1}  # mine\n"
+
+
+def test_an_empty_run_folder_name_is_refused(cli, tiny_options):
+    outcome = cli("train", *tiny_options, "--run", "")
+    assert outcome.code == 2
+    assert "output.run" in one_line(outcome)
 
 
 def test_an_existing_export_is_refused_without_force(cli, trained, tmp_path):
@@ -338,6 +352,15 @@ def test_a_full_stdout_exits_with_5(tiny_options, tmp_path):
     assert done.returncode == 5
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("similar", "-"), ("similar", "apple1")])
+def test_closed_standard_streams_are_no_bug(arguments, tiny_options, tmp_path):
+    assert process("train", *tiny_options, "--run", "runs/tiny", cwd=tmp_path).returncode == 0
+    command = [sys.executable, "-m", "w2v", *arguments]
+    closed = f"import os; [os.close(i) for i in range(3)]; os.execv({command[0]!r}, {command!r})"
+    done = subprocess.run([sys.executable, "-c", closed], cwd=tmp_path, timeout=60)
+    assert done.returncode == 0
 
 
 def test_main_reads_the_process_arguments(monkeypatch, capsys):

@@ -63,8 +63,8 @@ def test_an_empty_mapping_is_the_defaults():
     assert config.train.kernel == "auto"
 
 
-def test_every_setting_of_the_contract_is_there():
-    contract = {
+def test_the_settings_that_others_rely_on_are_there():
+    promised = {
         "corpus": {"name", "path", "url", "sha256", "lowercase", "token_pattern"},
         "vocab": {"min_count", "max_size"},
         "sampling": {"window", "negatives", "noise_power", "subsample", "subsample_formula"},
@@ -73,9 +73,9 @@ def test_every_setting_of_the_contract_is_there():
         | {"device", "threads"},
         "output": {"run", "checkpoint_every_s", "keep_checkpoints"},
     }
-    for name, keys in contract.items():
+    for name, keys in promised.items():
         assert keys <= set(SECTIONS[name].model_fields)
-    assert set(contract) == set(SECTIONS)
+    assert set(promised) == set(SECTIONS)
 
 
 def test_every_setting_has_a_description_of_one_line():
@@ -339,12 +339,24 @@ def test_wrong_overrides(override, complaint):
     ("text", "complaint"),
     [
         (
-            "train: {batch_size: 100}\nsampling: {block: 32}",
+            "train: {batch_size: 100}\nsampling: {block: 32, shared_negatives: 64}",
             "2:12: train.batch_size=100 is not a multiple of sampling.block=32",
         ),
         (
-            "sampling: {block: 3}",
+            "sampling: {block: 3, shared_negatives: 9}",
             "1:12: train.batch_size=512 is not a multiple of sampling.block=3",
+        ),
+        (
+            "sampling: {block: 32}",
+            "1:12: sampling.block=32 needs sampling.shared_negatives",
+        ),
+        (
+            "sampling: {shared_negatives: 5}",
+            "1:12: sampling.block=1 has no use for sampling.shared_negatives",
+        ),
+        (
+            "corpus: {name: ptb, heldout_every: 7}",
+            "1:21: corpus.heldout_every has no use: ptb has a held-out text of its own",
         ),
         (
             "corpus: {name: text}",
@@ -367,7 +379,8 @@ def test_settings_that_disagree(text, complaint):
 
 
 def test_a_disagreement_stands_where_it_began():
-    message = refused("train: {batch_size: 64}", "sampling.block=3")
+    text = "train: {batch_size: 64}\nsampling: {shared_negatives: 9}"
+    message = refused(text, "sampling.block=3")
     both = "train.batch_size=64 is not a multiple of sampling.block=3"
     assert message == f"--set sampling.block=3: {both}"
 
@@ -375,8 +388,8 @@ def test_a_disagreement_stands_where_it_began():
 @pytest.mark.parametrize(
     "text",
     [
-        "train: {batch_size: ten}\nsampling: {block: 3}",
-        "train: 5\nsampling: {block: 3}",
+        "train: {batch_size: ten}\nsampling: {block: 3, shared_negatives: 9}",
+        "train: 5\nsampling: {block: 3, shared_negatives: 9}",
         "corpus: {name: text, path: [1]}",
     ],
 )
@@ -386,7 +399,7 @@ def test_a_disagreement_that_follows_from_another_problem_is_not_named(text):
 
 def test_disagreements_are_refused_in_python_too():
     with pytest.raises(ValidationError, match=r"not a multiple of sampling\.block=3"):
-        Config(sampling=SamplingSection(block=3))
+        Config(sampling=SamplingSection(block=3, shared_negatives=9))
     with pytest.raises(ValidationError, match=r"corpus\.name=text needs corpus\.path"):
         Config(corpus=CorpusSection(name="text"))
 
@@ -576,12 +589,15 @@ CONFIGS = st.fixed_dictionaries(
 def agreeing(values: dict) -> dict:
     """The same values with the settings that may disagree made to agree."""
     corpus, block = values["corpus"], values["sampling"]["block"]
+    values["sampling"]["shared_negatives"] = 9 if block > 1 else None
     if corpus["name"] != "text":
         corpus["path"] = None
     elif corpus["path"] is None:
         corpus["path"] = "a"
     if corpus["name"] != "ptb":
         corpus["url"] = corpus["sha256"] = None
+    else:
+        corpus["heldout_every"] = None
     values["train"]["batch_size"] = block * 3
     return values
 

@@ -5,7 +5,7 @@ from w2v.configfile import load_config, shipped_folder
 SHIPPED = sorted(path.name for path in shipped_folder().glob("*.yaml"))
 
 
-def test_the_four_configs_of_the_contract_are_shipped():
+def test_four_configs_are_shipped():
     assert SHIPPED == ["ptb-d2l.yaml", "ptb.yaml", "quickstart.yaml", "text.yaml"]
 
 

@@ -2,6 +2,8 @@ import gzip
 import hashlib
 import os
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from w2v import formats
+from w2v import files, formats
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.formats import (
     glove,
@@ -184,8 +186,44 @@ def test_glove_is_told_by_its_missing_header(name, tmp_path):
 @pytest.mark.parametrize("name", ["v.bin", "v.txt", "any"])
 def test_the_content_tells_text_from_binary(name, tmp_path):
     for kind in ("word2vec", "binary"):
-        formats.write(some(), tmp_path / name, format=kind, force=True)
+        formats.write(some(), tmp_path / "plain", format=kind, force=True)
+        (tmp_path / "plain").rename(tmp_path / name)
         assert same(formats.read(tmp_path / name), some())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("v.txt", "binary"), ("v.vec", "npy"), ("v.bin", "glove"), ("v.npy", "word2vec")],
+)
+def test_text_is_not_called_binary_nor_binary_text(name, kind, tmp_path):
+    with pytest.raises(ConfigError, match=rf"v\{name[1:]}: .* names .*, but format {kind} is"):
+        formats.write(some(), tmp_path / name, format=kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_may_not_grow_is_an_error_and_no_file(name, tmp_path):
+    # A limit on the size of files stands for a full disk; Python ignores its signal.
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from w2v import formats\n"
+        "from w2v.errors import StorageError\n"
+        "from w2v.vectors import WordVectors\n"
+        "table = np.random.default_rng(0).normal(size=(90, 90)).astype(np.float32)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n"
+        "    formats.write(WordVectors([f'w{i}' for i in range(90)], table), Path(sys.argv[1]))\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / name
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith(f"cannot write {path}: File too large"), done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -559,7 +597,6 @@ def test_a_name_without_a_format_is_refused(name, format, message, tmp_path):
         ("v.TXT", None, "word2vec"),
         ("a.b/v.vec.GZ", None, "word2vec"),
         ("v.bin", None, "binary"),
-        ("v.bin", "glove", "glove"),
         ("v", "npy", "npy"),
         ("v.gz", "glove", "glove"),
     ],
@@ -621,7 +658,7 @@ def test_a_failure_leaves_the_old_files(tmp_path, monkeypatch):
     def fail(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(formats.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(StorageError, match="No space left"):
         formats.write(some(), tmp_path / "v.npy", force=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -26,6 +26,14 @@ RECIPES = {
         "train.lr_schedule=linear",
         "sampling.avoid_contexts=false",
     ),
+    "fast": (
+        "sampling.block=16",
+        "sampling.shared_negatives=64",
+        "sampling.avoid_contexts=false",
+        "train.optimizer=adagrad",
+        "train.objective=pair_sum",
+        "train.lr=0.1",
+    ),
     "blocked": (
         "sampling.block=16",
         "sampling.shared_negatives=32",

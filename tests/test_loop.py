@@ -10,6 +10,7 @@ from w2v import loop
 from w2v.config import Config, TrainSection
 from w2v.corpus import Corpus, Sentences
 from w2v.errors import DataError, DivergedError
+from w2v.kernels import bmm
 from w2v.vocab import Vocab, WordCounts
 
 CPU = torch.device("cpu")
@@ -34,9 +35,20 @@ def config_of(**train):
     )
 
 
+def learner_of(config, corpus):
+    return loop.make_learner(
+        corpus,
+        model=config.model,
+        sampling=config.sampling,
+        train=config.train,
+        train_span=bmm.train_span,
+        device=CPU,
+    )
+
+
 def train_all(config, corpus):
-    learner = loop.make_learner(config, corpus, device=CPU)
-    return learner, list(loop.steps(learner, corpus, config.train))
+    learner = learner_of(config, corpus)
+    return learner, list(loop.reports(learner, corpus, config.train))
 
 
 @given(st.lists(st.integers(0, 12), max_size=12), st.integers(1, 20))
@@ -44,15 +56,11 @@ def test_spans_cover_the_text_once_and_cut_only_long_sentences(lengths, max_word
     sentences = sentences_of(*lengths)
     cuts = loop.spans(sentences, max_words=max_words)
     assert [word for start, end in cuts for word in range(start, end)] == list(range(sum(lengths)))
-    borders = set(sentences.offsets_S.tolist())
+    borders = sentences.offsets_S.tolist()
     for start, end in cuts:
         assert end - start <= max_words
-        longest = max(
-            (b - a for a, b in zip(sentences.offsets_S, sentences.offsets_S[1:], strict=False)
-             if a <= start < b),
-            default=0,
-        )  # fmt: skip
-        assert end in borders or longest > max_words or end - start == max_words
+        sentence_end = min(border for border in borders if border > start)
+        assert end in borders or sentence_end - start > max_words
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(1, 20))
@@ -102,16 +110,72 @@ def test_reports_come_in_time_order_and_within_long_epochs(monkeypatch):
 def test_the_heldout_loss_does_not_depend_on_the_runs_seed_or_block():
     corpus = corpus_of(*[10] * 30, heldout=[10] * 50)
     fixed = [
-        loop.make_learner(config, corpus, device=CPU).heldout
+        learner_of(config, corpus).heldout
         for config in (
             config_of(),
             config_of(seed=5),
-            Config(sampling={"subsample": None, "block": 8}, train={"batch_size": 32}),
+            Config(
+                sampling={"subsample": None, "block": 8, "shared_negatives": 16},
+                train={"batch_size": 32},
+            ),
         )
     ]
     for other in fixed[1:]:
         for first, second in zip(fixed[0], other, strict=True):
             assert all(map(torch.equal, first, second))
+
+
+class Spy:
+    """A kernel that trains nothing and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, model, ids_N, offsets_S, sampler, optimizer, *, lr, streams, **_):
+        self.asked.append((ids_N.tolist(), lr, streams))
+        for done in (0.5, 1.0):
+            yield bmm.Step(bmm.Tally(torch.tensor(1.0), torch.tensor(2)), done)
+
+
+def test_spans_are_shuffled_and_the_rate_falls_through_all_of_them(monkeypatch):
+    monkeypatch.setattr(loop, "SPAN_WORDS", 40)
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
+    corpus, spy = corpus_of(*[10] * 40), Spy()
+    config = config_of(lr=1.0, lr_schedule="linear", epochs=2)
+    learner = learner_of(config, corpus)._replace(train_span=spy)
+    found = list(loop.reports(learner, corpus, config.train))
+    assert [report.done for report in found if not report.epoch_ended] == pytest.approx(
+        [i / 40 for i in range(1, 41)]
+    )
+    for epoch in (0, 1):
+        asked = spy.asked[10 * epoch : 10 * epoch + 10]
+        rates = [rate for _, lr, _ in asked for rate in lr]
+        expected = [1 - (epoch + at / 10) / 2 for i in range(10) for at in (i, i + 1)]
+        assert rates == pytest.approx([max(rate, 1e-4) for rate in expected])
+        words = [word for ids, _, _ in asked for word in ids]
+        assert sorted(words) == sorted(corpus.train.ids_N.tolist())
+    orders = [[ids[0] for ids, _, _ in spy.asked[i : i + 10]] for i in (0, 10)]
+    assert orders[0] != orders[1]
+    assert len({streams.draws.initial_seed() for _, _, streams in spy.asked}) == 20
+
+
+def test_a_span_without_pairs_is_passed_all_the_same(monkeypatch):
+    monkeypatch.setattr(loop, "SPAN_WORDS", 40)
+    corpus = corpus_of(*[1] * 80, *[10] * 8)
+    _, found = train_all(config_of(), corpus)
+    ends = [report for report in found if report.epoch_ended]
+    assert [report.done for report in ends] == [0.5, 1.0]
+    assert [report.words for report in ends] == [corpus.raw_words] * 2
+
+
+def test_heldout_centers_are_capped_and_come_from_the_first_span(monkeypatch):
+    monkeypatch.setattr(loop, "SPAN_WORDS", 700)
+    monkeypatch.setattr(loop, "HELDOUT_CENTERS", 1024)
+    whole = learner_of(config_of(), corpus_of(10, heldout=[10] * 200)).heldout
+    assert sum(len(batch.centers_BT) for batch in whole) == 700
+    monkeypatch.setattr(loop, "HELDOUT_CENTERS", 512)
+    capped = learner_of(config_of(), corpus_of(10, heldout=[10] * 200)).heldout
+    assert sum(len(batch.centers_BT) for batch in capped) == 512
 
 
 def test_spans_of_an_epoch_are_all_trained(monkeypatch):
@@ -122,7 +186,7 @@ def test_spans_of_an_epoch_are_all_trained(monkeypatch):
     assert [report.centers for report in reports if report.epoch_ended] == [310, 310]
 
 
-def test_an_epoch_is_drawn_anew_and_equal_seeds_draw_equally():
+def test_equal_seeds_draw_equally():
     corpus = corpus_of(*[10] * 30)
     tables = [train_all(config_of(seed=seed), corpus)[0].model.center.weight for seed in (1, 1, 2)]
     assert torch.equal(tables[0], tables[1])
@@ -132,45 +196,43 @@ def test_an_epoch_is_drawn_anew_and_equal_seeds_draw_equally():
 @pytest.mark.parametrize("redraw", [True, False])
 def test_only_what_is_redrawn_changes_from_epoch_to_epoch(redraw):
     config = Config(sampling={"redraw": redraw})
-    learner = loop.make_learner(config, corpus_of(10), device=CPU)
+    learner = learner_of(config, corpus_of(10))
     first, second = (loop._streams(learner.sampler, 1, epoch, 0) for epoch in (1, 2))
     assert (first.draws.initial_seed() != second.draws.initial_seed()) == redraw
     assert first.order.initial_seed() != second.order.initial_seed()
 
 
-def test_text_without_a_pair_is_refused():
-    with pytest.raises(DataError, match="no training pairs"):
+def test_text_without_a_pair_is_refused_with_the_reason():
+    with pytest.raises(DataError, match="no training pairs") as error:
         train_all(config_of(), corpus_of(1, 1, 1))
+    assert "subsampl" not in str(error.value) + error.value.hint
+    thin = Config(sampling={"subsample": 1e-9}, model={"dim": 8}, train={"batch_size": 32})
+    with pytest.raises(DataError, match="after subsampling") as error:
+        train_all(thin, corpus_of(3, 3))
+    assert "sampling.subsample" in error.value.hint
 
 
 def test_a_non_finite_loss_stops_training():
     corpus = corpus_of(*[10] * 30)
-    learner = loop.make_learner(config_of(), corpus, device=CPU)
+    learner = learner_of(config_of(), corpus)
     learner.model.center.weight.data[3, 2] = math.nan
     with pytest.raises(DivergedError, match=r"the loss became nan \(epoch 1, step 10, lr 0.01\)"):
-        list(loop.steps(learner, corpus, config_of().train))
+        list(loop.reports(learner, corpus, config_of().train))
 
 
 def test_a_table_with_an_infinity_stops_training_though_the_loss_is_finite():
     corpus = corpus_of(*[10] * 30)
-    learner = loop.make_learner(config_of(), corpus, device=CPU)
+    learner = learner_of(config_of(), corpus)
     learner.model.center.weight.data[0, 0] = math.inf  # <unk>: never scored
-    with pytest.raises(DivergedError, match="the tables are no longer finite"):
-        list(loop.steps(learner, corpus, config_of().train))
+    with pytest.raises(DivergedError, match="the sum of the tables became inf"):
+        list(loop.reports(learner, corpus, config_of().train))
 
 
-def test_tables_that_cannot_be_allocated_are_a_storage_error():
-    corpus = corpus_of(10)
-    words = ("<unk>", *(f"w{i}" for i in range(1)))
-    huge = Config(model={"dim": 10_000})
-    object.__setattr__(corpus, "vocab", _Endless(words))
-    with pytest.raises(loop.StorageError, match="out of memory on cpu: the tables of 4,000,"):
-        loop.make_learner(huge, corpus, device=CPU)
-
-
-class _Endless(Vocab):
-    def __init__(self, words):
-        super().__init__(words, np.array([0, 10]))
-
-    def __len__(self):
-        return 4_000_000_000
+def test_a_heldout_loss_that_is_not_finite_stops_training():
+    corpus = corpus_of(*[10] * 30, heldout=[10] * 5)
+    learner = learner_of(config_of(), corpus)._replace(train_span=Spy())
+    for table in learner.model.parameters():
+        table.data.fill_(1e25)
+        table.data[1::2] *= -1  # the sum stays finite, products do not
+    with pytest.raises(DivergedError, match="held-out"):
+        list(loop.reports(learner, corpus, config_of().train))

@@ -20,7 +20,7 @@ def test_rates_and_the_time_left_by_hand():
     assert FIRST.remaining_s == 6.0
 
 
-def test_a_report_is_described_in_the_contracts_units():
+def test_a_report_is_described_in_words_and_centers():
     assert describe(FIRST) == "epoch 1: loss 0.5000, 250 centers/s, 1,000 words/s"
     assert describe(END) == ("epoch 1: loss 0.5000, held-out 0.4000, 250 centers/s, 1,000 words/s")
 

@@ -9,7 +9,7 @@ import pytest
 from w2v import formats, rundir
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.rundir import RunDir, is_run_file
-from w2v.runs import find_run, load, load_chosen, newest_finished
+from w2v.runs import RUNS, find_run, load, load_chosen, newest_finished
 from w2v.vocab import Vocab, WordCounts
 
 VOCAB = Vocab(("<unk>", "chip", "intel", "king"), np.array([9, 7, 5, 3]))
@@ -26,8 +26,12 @@ def in_an_own_folder(tmp_path, monkeypatch):
 
 def make_run(path, *, center=CENTER, finished=True, **info):
     run = RunDir(path)
-    digests = run.write_vectors(VOCAB, center_VD=center, context_VD=CONTEXT, dropped=DROPPED)
-    run.write_info({"min_count": 3, **info}, digests=digests, finished=finished)
+    told = {"min_count": 3, **info}
+    if finished:
+        run.write_finished(told, vocab=VOCAB, center_VD=center, context_VD=CONTEXT, dropped=DROPPED)
+    else:
+        run.path.mkdir(parents=True)
+        run.write_started(told)
     return run
 
 
@@ -134,7 +138,7 @@ def test_dropped_words_are_read_only_when_one_is_asked_for(tmp_path):
 
 def test_a_run_without_dropped_words(tmp_path):
     run = RunDir(tmp_path / "r")
-    run.write_info({}, digests=run.write_vectors(VOCAB, center_VD=CENTER, context_VD=CONTEXT))
+    run.write_finished({}, vocab=VOCAB, center_VD=CENTER, context_VD=CONTEXT)
     assert not run.dropped.exists()
     with pytest.raises(DataError, match=r"'queen' is not in the vocabulary$"):
         run.load_vectors().similar("queen")
@@ -178,7 +182,7 @@ def test_what_lies_with_the_right_digest_is_still_refused(tmp_path):
         run = make_run(tmp_path / "r")
         path.write_bytes(data)
         digests = run.read_info()["sha256"] | {path.name: rundir.sha256(path)}
-        run.write_info({}, digests=digests)
+        rewrite_info(run, sha256=digests)
         with pytest.raises(DataError):
             run.load_vectors()
 
@@ -262,18 +266,18 @@ def test_the_newest_run_is_the_one_that_finished_last_by_its_own_word():
         "naive": "2026-01-01T10:29:00",
     }
     for name, at in times.items():
-        rewrite_info(make_run(rundir.RUNS / name), finished_at=at)
-    make_run(rundir.RUNS / "zz-unfinished", finished=False)
-    rewrite_info(make_run(rundir.RUNS / "zz-odd"), finished_at=5)
-    (rundir.RUNS / "a-file").write_text("")
-    os.utime(rundir.RUNS / "new" / "run.json", (1, 1))
-    assert newest_finished() == RunDir(rundir.RUNS / "new")
+        rewrite_info(make_run(RUNS / name), finished_at=at)
+    make_run(RUNS / "zz-unfinished", finished=False)
+    rewrite_info(make_run(RUNS / "zz-odd"), finished_at=5)
+    (RUNS / "a-file").write_text("")
+    os.utime(RUNS / "new" / "run.json", (1, 1))
+    assert newest_finished() == RunDir(RUNS / "new")
 
 
 def test_damaged_runs_are_passed_over_with_a_warning(caplog):
-    make_run(rundir.RUNS / "good")
-    make_run(rundir.RUNS / "zz-bad").info.write_text("{")
-    assert newest_finished() == RunDir(rundir.RUNS / "good")
+    make_run(RUNS / "good")
+    make_run(RUNS / "zz-bad").info.write_text("{")
+    assert newest_finished() == RunDir(RUNS / "good")
     assert "zz-bad" in caplog.text
 
 
@@ -284,13 +288,13 @@ def test_which_run_is_asked(tmp_path, caplog):
     with pytest.raises(DataError, match="no finished run under runs/") as caught:
         find_run(None)
     assert caught.value.hint == "train one: w2v train"
-    make_run(rundir.RUNS / "ptb", finished=False)
-    make_run(rundir.RUNS / "newest")
-    assert find_run(None, config="ptb.yaml") == RunDir(rundir.RUNS / "newest")
-    rewrite_info(make_run(rundir.RUNS / "ptb"), finished_at="2020-01-01T00:00:00+00:00")
-    assert find_run(None, config="ptb.yaml") == RunDir(rundir.RUNS / "ptb")
+    make_run(RUNS / "ptb", finished=False)
+    make_run(RUNS / "newest")
+    assert find_run(None, config="ptb.yaml") == RunDir(RUNS / "newest")
+    rewrite_info(make_run(RUNS / "ptb"), finished_at="2020-01-01T00:00:00+00:00")
+    assert find_run(None, config="ptb.yaml") == RunDir(RUNS / "ptb")
     assert "using runs/ptb (trained by ptb.yaml)" in caplog.text
-    assert find_run(None) == RunDir(rundir.RUNS / "newest")
+    assert find_run(None) == RunDir(RUNS / "newest")
     assert "using runs/newest (the newest finished run)" in caplog.text
     assert find_run(None, config="placed.yaml").path.name == "elsewhere"
     assert find_run(None, overrides=["output.run=there"]).path.name == "there"

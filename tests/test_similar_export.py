@@ -29,7 +29,7 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "w2v.yaml").write_text("train: {seed: 1}\n")
     run = RunDir(RUNS / "tiny")
     vocab = Vocab(WORDS, np.array([5, 10, 9, 8, 7, 6]))
-    run.write_info({}, digests=run.write_vectors(vocab, center_VD=CENTER, context_VD=CONTEXT))
+    run.write_finished({}, vocab=vocab, center_VD=CENTER, context_VD=CONTEXT)
     return run
 
 

@@ -13,6 +13,8 @@ from w2v.errors import ConfigError, DataError, DivergedError, StorageError
 from w2v.files import sha256
 from w2v.rundir import RunDir
 
+BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16")
+
 
 @pytest.fixture
 def config(tiny_text, tmp_path, monkeypatch):
@@ -26,7 +28,7 @@ def config(tiny_text, tmp_path, monkeypatch):
     return make
 
 
-def test_a_finished_run_folder_is_what_the_contract_says(config, tmp_path):
+def test_a_finished_run_folder_is_what_the_readme_says(config, tmp_path):
     run = w2v.train(config("train.seed=3"), run="runs/a")
     assert run == RunDir(tmp_path / "runs/a") or run.path.resolve() == tmp_path / "runs/a"
     assert sorted(path.name for path in run.path.iterdir()) == [
@@ -54,6 +56,52 @@ def test_a_finished_run_folder_is_what_the_contract_says(config, tmp_path):
     assert epochs[-1]["loss"] < epochs[0]["loss"] < 0.7
 
 
+def test_what_is_written_is_what_was_trained(config, monkeypatch):
+    learners = []
+
+    def remembered(*arguments, **options):
+        learners.append(make_learner(*arguments, **options))
+        return learners[0]
+
+    make_learner = training.make_learner
+    monkeypatch.setattr(training, "make_learner", remembered)
+    run = w2v.train(config("train.optimizer=adagrad"), run="runs/a")
+    trained = learners[0].tensors()
+    written = safetensors.numpy.load(run.vectors.read_bytes())
+    for table in ("center", "context"):
+        assert np.array_equal(written[table], trained[table].numpy())
+    assert not np.array_equal(written["center"], written["context"])
+    state = training.checkpoints.complete(run.checkpoints)[-1]
+    saved = safetensors.numpy.load(state.with_suffix(".safetensors").read_bytes())
+    assert saved.keys() == trained.keys() > {"center", "context"}
+    assert all(np.array_equal(saved[name], trained[name].numpy()) for name in saved)
+    info = run.read_info()
+    assert info["min_count"] == 1
+    assert info["centers_per_s"] * info["train_s"] == pytest.approx(3 * 297 * 9, rel=0.02)
+    assert info["sha256"].keys() == {
+        "config.yaml", "metrics.jsonl", "vocab.tsv", "vectors.safetensors", "dropped.tsv"
+    }  # fmt: skip
+
+
+def test_a_forced_run_leaves_no_checkpoint_of_the_old_one(config):
+    w2v.train(config("train.epochs=9"), run="runs/a")
+    run = w2v.train(config("train.epochs=1"), run="runs/a", force=True)
+    (state,) = training.checkpoints.complete(run.checkpoints)
+    assert json.loads(state.read_text())["epoch"] == 1
+    assert len(run.metrics.read_text().splitlines()) == 1
+
+
+def test_memory_that_runs_out_is_a_storage_error(config, monkeypatch):
+    def starve(*_):
+        torch.empty(2**58, dtype=torch.uint8)  # torch's own error, no class of its own
+        yield
+
+    monkeypatch.setattr(training, "reports", starve)
+    with pytest.raises(StorageError, match="out of memory on cpu: the tables of 19 words") as error:
+        w2v.train(config(), run="runs/a")
+    assert "lower" in error.value.hint
+
+
 def test_it_finds_the_planted_neighbors(config):
     vectors = w2v.train(config("train.epochs=8"), run="runs/a").load_vectors()
     for word in ("apple0", "metal3", "river5"):
@@ -65,8 +113,8 @@ def test_it_finds_the_planted_neighbors(config):
     "settings",
     [
         (),
-        ("sampling.block=8", "train.optimizer=adagrad", "train.lr=0.1", "train.objective=pair_sum"),
-        ("sampling.block=8", "train.optimizer=sgd", "train.lr_schedule=linear"),
+        (*BLOCKED, "train.optimizer=adagrad", "train.lr=0.1", "train.objective=pair_sum"),
+        (*BLOCKED, "train.optimizer=sgd", "train.lr_schedule=linear"),
         ("sampling.subsample=0.05", "sampling.subsample_formula=word2vec", "model.init=word2vec"),
     ],
 )
@@ -99,23 +147,25 @@ def test_a_forced_run_that_fails_leaves_the_finished_one_whole(config, monkeypat
         raise DivergedError("made up")
         yield
 
-    monkeypatch.setattr(training, "steps", explode)
+    monkeypatch.setattr(training, "reports", explode)
+    files = {path: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
     with pytest.raises(DivergedError):
         w2v.train(config("train.seed=9"), run="runs/a", force=True)
     assert run.is_finished()
     assert np.array_equal(run.load_vectors().matrix, before)
+    assert {path: path.read_bytes() for path in run.path.iterdir() if path.is_file()} == files
 
 
 def test_divergence_writes_no_vectors_and_keeps_the_last_good_state(config, monkeypatch):
-    steps = training.steps
+    reports = training.reports
 
     def poisoned(learner, corpus, section):
-        for report in steps(learner, corpus, section):
+        for report in reports(learner, corpus, section):
             yield report
             if report.epoch == 2 and report.epoch_ended:
                 learner.model.center.weight.data[3, 0] = torch.nan
 
-    monkeypatch.setattr(training, "steps", poisoned)
+    monkeypatch.setattr(training, "reports", poisoned)
     with pytest.raises(DivergedError, match="epoch 3"):
         w2v.train(config(), run="runs/a")
     run = RunDir(training.Path("runs/a"))
@@ -140,7 +190,7 @@ def test_an_unfinished_attempt_is_started_over(config):
     run = RunDir(training.Path("runs/a"))
     run.checkpoints.mkdir(parents=True)
     training.checkpoints.save(run.checkpoints, step=10**6, tensors={}, position={})
-    run.write_info({}, digests={}, finished=False)
+    run.write_started({})
     w2v.train(config(), run="runs/a")
     assert training.checkpoints.complete(run.checkpoints)[-1].name != "step-1000000.json"
     assert run.is_finished()
@@ -165,6 +215,20 @@ def test_a_device_that_is_not_here_is_a_config_error(config, monkeypatch):
     with pytest.raises(ConfigError, match=r"train\.device=cuda") as error:
         w2v.train(config("train.device=cuda"), run="runs/a")
     assert "auto" in error.value.hint
+
+
+def test_threads_are_used_and_given_back(config, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    reports = training.reports
+
+    def watched(*arguments):
+        seen.append(torch.get_num_threads())
+        yield from reports(*arguments)
+
+    monkeypatch.setattr(training, "reports", watched)
+    run = w2v.train(config("train.threads=1"), run="runs/a")
+    assert seen == [1] == [run.read_info()["threads"]]
+    assert torch.get_num_threads() == before
 
 
 def test_the_plan_counts_without_training(config, tmp_path):

@@ -4,12 +4,15 @@ A `Span` enters; steps of `Batch`es leave, shuffled. Two makers build the same `
 - textbook (T = 1): a center has its own contexts and K negatives for each, then padding
   (d2l.ai 15.3; Mikolov et al. 2013b, equation 4);
 - blocked (T > 1): T neighboring centers share their candidates: the T + 2W words around them,
-  of which each center scores only its own window, and S negatives of weight K * c / S, c being
+  of which each center scores only its own window, and J negatives of weight K * c / J, c being
   the center's number of contexts. In expectation over the draws that is the textbook loss, for
-  any S; one matrix product of T rows replaces T products of one row.
+  any J; one matrix product of T rows replaces T products of one row.
+Where contexts are to be avoided, neither scores a negative that is one of its center's contexts:
+the textbook maker draws it again, the blocked one lets the others count for it.
 
-Legend: N = words of a span, B = blocks, T = centers in a block, H = T + 2W words around a block,
-S = shared negatives, L = targets of a block, C = contexts, M = negatives; X = any number.
+Legend: W = window, K = negatives for a context, N = words of a span, B = blocks, T = centers in a
+block, H = T + 2W words around a block, J = negatives that a block shares, L = targets of a block,
+C = contexts of a center, M = its negatives; X = any number.
 """
 
 from collections.abc import Iterator
@@ -192,10 +195,10 @@ def _blocked_steps(
     words_XH = pad(span.words_N, (W, W + tail), value=UNK_ID).unfold(0, T + 2 * W, T)
     left_XT = pad(span.left_N, (0, tail)).view(-1, T)
     right_XT = pad(span.right_N, (0, tail)).view(-1, T)
-    negatives_XS = draw_noise((len(words_XH), sampler.shared_negatives), sampler, streams.draws)
+    negatives_XJ = draw_noise((len(words_XH), sampler.shared_negatives), sampler, streams.draws)
     order_X = torch.randperm(len(words_XH), generator=streams.order, device=words_XH.device)
     for at_B in torch.split(order_X, batch_size // T):
-        parts = (words_XH[at_B], left_XT[at_B], right_XT[at_B], negatives_XS[at_B])
+        parts = (words_XH[at_B], left_XT[at_B], right_XT[at_B], negatives_XJ[at_B])
         yield (blocked_batch(*parts, sampler),)
 
 
@@ -203,35 +206,34 @@ def blocked_batch(
     words_BH: Tensor,
     left_BT: Tensor,
     right_BT: Tensor,
-    negatives_BS: Tensor,
+    negatives_BJ: Tensor,
     sampler: Sampler,
 ) -> Batch:
-    """The batch of blocks whose T centers stand in the middle of `words_BH`, L = H + S.
+    """The batch of blocks whose T centers stand in the middle of `words_BH`, L = H + J.
 
-    Each of the S negatives counts K * c / S for a center of c contexts. Where contexts are to be
-    avoided, word2vec.c's rule holds in expectation: a pair (center, o) skips the negative o, so
-    a negative that is m of the center's contexts counts K * (c - m) / S.
+    The negatives of a center count K * c together: K * c / J each, or more where some of them
+    are its contexts and are left out.
     """
-    T, W, S = sampler.block, sampler.window, sampler.shared_negatives
-    B, H = words_BH.shape
+    T, W = sampler.block, sampler.window
+    (B, H), J = words_BH.shape, negatives_BJ.shape[1]
     device = words_BH.device
     # Where word h of the block stands relative to center t: -1 is the word just before it.
     offset_TH = torch.arange(H, device=device) - (torch.arange(T, device=device)[:, None] + W)
     is_context_BTH = (offset_TH >= -left_BT[..., None]) & (offset_TH <= right_BT[..., None])
     is_context_BTH &= offset_TH != 0
-    labels_BTL = torch.zeros(B, T, H + S, device=device)
+    labels_BTL = torch.zeros(B, T, H + J, device=device)
     labels_BTL[..., :H] = is_context_BTH
     weights_BTL = labels_BTL.clone()
-    pairs_BT1 = (left_BT + right_BT)[..., None].float()
+    each_BT1 = (left_BT + right_BT)[..., None] * (sampler.negatives / J)
+    weights_BTL[..., H:] = each_BT1
     if sampler.avoid_contexts:
-        same_BHS = (words_BH[:, :, None] == negatives_BS[:, None, :]).float()
-        pairs_BTS = pairs_BT1 - torch.bmm(labels_BTL[..., :H], same_BHS)
-    else:
-        pairs_BTS = pairs_BT1.expand(B, T, S)
-    torch.mul(pairs_BTS, sampler.negatives / S, out=weights_BTL[..., H:])
+        same_BHJ = (words_BH[:, :, None] == negatives_BJ[:, None, :]).float()
+        allowed_BTJ = torch.bmm(labels_BTL[..., :H], same_BHJ) == 0
+        share_BT1 = allowed_BTJ.sum(dim=2, keepdim=True).clamp_(min=1) / J
+        weights_BTL[..., H:] = allowed_BTJ * (each_BT1 / share_BT1)
     return Batch(
         centers_BT=words_BH[:, W : W + T],
-        targets_BL=torch.cat([words_BH, negatives_BS], dim=1),
+        targets_BL=torch.cat([words_BH, negatives_BJ], dim=1),
         labels_BTL=labels_BTL,
         weights_BTL=weights_BTL,
     )

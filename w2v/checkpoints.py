@@ -2,7 +2,8 @@
 
 A checkpoint is two files in the run's `checkpoints/`: `step-N.safetensors` with the tables
 ("center", "context") and the optimizer's tensors ("optimizer.NAME"), and `step-N.json` with its
-SHA-256 and the position in the run. The JSON is written last and is what makes it valid.
+SHA-256 and the position in the run. The JSON is written last and is what makes it valid. They
+keep the last good state of a run that stops early; continuing from one is still to come.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ STATE_NAME = re.compile(r"step-([0-9]+)\.json")
 
 
 class Checkpointer:
-    """A reader of reports that saves a checkpoint when it is time, and at each epoch's end."""
+    """A listener to reports that saves a checkpoint when it is time, and at each epoch's end."""
 
     def __init__(
         self, folder: Path, tensors: Mapping[str, Tensor], *, every_s: float, keep: int
@@ -72,7 +73,9 @@ def prune(folder: Path, *, keep: int) -> None:
     states = complete(folder)
     for state in states[: max(0, len(states) - keep)]:
         state.unlink(missing_ok=True)
-        state.with_suffix(".safetensors").unlink(missing_ok=True)
+    for tensors in folder.glob("step-*.safetensors"):
+        if not tensors.with_suffix(".json").exists():
+            tensors.unlink(missing_ok=True)
     sweep_temporaries(folder)
 
 

@@ -42,6 +42,13 @@ def _token_pattern(pattern: str) -> str:
     return pattern
 
 
+KeepFormula = Literal["paper", "word2vec"]
+Init = Literal["xavier", "word2vec"]
+KernelName = Literal["auto", "bmm"]
+OptimizerName = Literal["adam", "sgd", "adagrad"]
+Objective = Literal["center_mean", "pair_sum"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
@@ -66,7 +73,7 @@ class CorpusSection(BaseModel):
         None, description="a regex whose matches are the tokens; null: split at white space"
     )
     heldout_every: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None = Field(
-        100, description="pydoc, text: every n-th line is set aside for the held-out loss"
+        None, description="pydoc, text: every n-th line is set aside for the held-out loss"
     )
 
 
@@ -88,11 +95,13 @@ class SamplingSection(BaseModel):
     subsample: Annotated[float, Field(gt=0, le=1)] | None = Field(
         1e-4, description="frequency above which words are thinned out (t); null: off"
     )
-    subsample_formula: Literal["paper", "word2vec"] = Field(
+    subsample_formula: KeepFormula = Field(
         "paper", description="share kept; paper: sqrt(t/f), word2vec: sqrt(t/f) + t/f"
     )
     block: int = Field(1, ge=1, le=1024, description="centers that share targets (T); 1: textbook")
-    shared_negatives: int = Field(64, ge=1, le=65536, description="noise words per block > 1 (S)")
+    shared_negatives: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        None, description="noise words that a block of more than one center shares"
+    )
     avoid_contexts: bool = Field(True, description="a center's negatives are none of its contexts")
     redraw: bool = Field(
         True, description="draw anew in every epoch; false: once, as the chapter does"
@@ -104,7 +113,7 @@ class ModelSection(BaseModel):
 
     model_config = STRICT
     dim: int = Field(100, ge=1, le=10_000, description="length of a vector (D)")
-    init: Literal["xavier", "word2vec"] = Field(
+    init: Init = Field(
         "xavier", description="first values; word2vec: centers within 0.5/D, contexts zero"
     )
     init_from: None = Field(None, description="vectors to start from; only null in this version")
@@ -117,19 +126,19 @@ class TrainSection(BaseModel):
     """How the tables are trained, and on what."""
 
     model_config = STRICT
-    kernel: Literal["auto", "bmm"] = Field("auto", description="bmm: torch, on any device")
+    kernel: KernelName = Field("auto", description="bmm: torch, on any device")
     epochs: int = Field(5, ge=1, le=10_000, description="passes over the corpus")
     batch_size: int = Field(512, ge=1, le=10**7, description="centers in a step")
-    optimizer: Literal["adam", "sgd", "adagrad"] = Field("adam", description="the update rule")
+    optimizer: OptimizerName = Field("adam", description="the update rule")
     lr: float = Field(0.002, gt=0, le=10, description="learning rate")
     lr_schedule: Literal["constant", "linear"] = Field(
         "constant", description="linear: falls to almost nothing over the run"
     )
-    objective: Literal["center_mean", "pair_sum"] = Field(
+    objective: Objective = Field(
         "center_mean", description="of a center's targets; center_mean: mean, pair_sum: sum"
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="start of every random stream")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU if any")
+    device: DeviceName = Field("auto", description="auto: a GPU if any")
     threads: Threads | None = Field(None, description="CPU threads; null: as torch chooses")
 
 
@@ -154,6 +163,13 @@ def disagreements(
         if corpus.name != owner and getattr(corpus, key) is not None:
             what = f"corpus.{key} needs corpus.name={owner}; found corpus.name={corpus.name}"
             yield (name, ("corpus", key)), what
+    if corpus.name == "ptb" and corpus.heldout_every is not None:
+        what = "corpus.heldout_every has no use: ptb has a held-out text of its own"
+        yield (name, ("corpus", "heldout_every")), what
+    if (sampling.block > 1) != (sampling.shared_negatives is not None):
+        need = "needs" if sampling.block > 1 else "has no use for"
+        what = f"sampling.block={sampling.block} {need} sampling.shared_negatives"
+        yield (("sampling", "block"), ("sampling", "shared_negatives")), what
     if train.batch_size % sampling.block:
         sizes = f"train.batch_size={train.batch_size} is not a multiple of sampling.block"
         yield (("train", "batch_size"), ("sampling", "block")), f"{sizes}={sampling.block}"

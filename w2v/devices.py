@@ -1,12 +1,11 @@
 """Which device trains: the one asked for, or the best one here, and why."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from w2v.config import DeviceName
 from w2v.errors import ConfigError
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Choice(NamedTuple):
@@ -29,13 +28,18 @@ def choose(name: DeviceName) -> Choice:
     }
     if name == "auto":
         best = next(device for device, here in present.items() if here)
-        reason = "no GPU that torch can use" if best == "cpu" else "a GPU is here"
+        reason = "torch finds no GPU" if best == "cpu" else "the GPU that torch finds"
         return Choice(torch.device(best), reason)
     if not present[name]:
-        cuda = torch.version.cuda
-        build = f"for CUDA {cuda}" if cuda else "without CUDA"
+        build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        cuda = f", built {build}" if name == "cuda" else ""
         raise ConfigError(
-            f"train.device={name}: torch {torch.__version__}, built {build}, finds none",
+            f"train.device={name}: torch {torch.__version__}{cuda}, finds none here",
             hint="use train.device=auto, or cpu",
         )
     return Choice(torch.device(name), "as configured")
+
+
+def finest_float(device: torch.device) -> torch.dtype:
+    """The float that sums and cumulative distributions are kept in; MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -4,16 +4,19 @@ Encoded sentences enter, a `Span` leaves; `draw_noise` gives word ids. Everythin
 operation on the device of the `Sampler`'s tensors, so that the same code feeds a CPU and a GPU,
 and everything comes from the generator that is passed in.
 
-Legend: V = words, S = sentences, N = words of a span.
+Legend: V = words of the vocabulary, N = words of a span, S = its sentences.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from w2v.sampling import KeepFormula, keep_probabilities, noise_distribution
-from w2v.vocab import UNK_ID
+from w2v.config import KeepFormula
+from w2v.devices import finest_float
+from w2v.sampling import keep_probabilities, noise_distribution
 
 
 class Sampler(NamedTuple):
@@ -23,8 +26,8 @@ class Sampler(NamedTuple):
     noise_cdf_V: Tensor  # cumulative noise distribution; its last entry is 1
     window: int  # W, the largest radius
     negatives: int  # K, for each pair of center and context
-    block: int  # T; 1 = textbook
-    shared_negatives: int  # S, used where T > 1
+    block: int  # T, centers that share their targets; 1 = textbook
+    shared_negatives: int  # J, of a block of more than one center; else 0
     avoid_contexts: bool  # a center's negatives are none of its contexts
     redraw: bool  # anew in every epoch; else the same draws, shuffled anew
 
@@ -48,7 +51,7 @@ class Span(NamedTuple):
 
 
 def make_sampler(
-    counts_V: Tensor,
+    counts_V: NDArray[np.int64],
     *,
     window: int,
     negatives: int,
@@ -56,25 +59,22 @@ def make_sampler(
     subsample: float | None,
     subsample_formula: KeepFormula,
     block: int,
-    shared_negatives: int,
+    shared_negatives: int | None,
     avoid_contexts: bool,
     redraw: bool,
     device: torch.device,
 ) -> Sampler:
-    """The sampler for a vocabulary with these counts (row UNK_ID is left out of everything)."""
-    counts = counts_V.numpy().copy()
-    counts[UNK_ID] = 0
-    keep_V = keep_probabilities(counts, threshold=subsample, formula=subsample_formula)
-    cdf_V = torch.from_numpy(noise_distribution(counts, power=noise_power)).cumsum(0)
-    # A float32 step of 6e-8 would distort the rarest of a million words; MPS has nothing finer.
-    fine = torch.float32 if device.type == "mps" else torch.float64
+    """The sampler for a vocabulary with these counts; a word of count 0 is never drawn."""
+    keep_V = keep_probabilities(counts_V, threshold=subsample, formula=subsample_formula)
+    cdf_V = torch.from_numpy(noise_distribution(counts_V, power=noise_power)).cumsum(0)
     return Sampler(
         keep_prob_V=torch.from_numpy(keep_V).float().to(device),
-        noise_cdf_V=(cdf_V / cdf_V[-1]).to(fine).to(device),
+        # A float32 step of 6e-8 would distort the rarest of a million words.
+        noise_cdf_V=(cdf_V / cdf_V[-1]).to(finest_float(device)).to(device),
         window=window,
         negatives=negatives,
         block=block,
-        shared_negatives=shared_negatives,
+        shared_negatives=shared_negatives or 0,
         avoid_contexts=avoid_contexts,
         redraw=redraw,
     )
@@ -110,8 +110,10 @@ def draw_span(ids_N: Tensor, offsets_S: Tensor, sampler: Sampler, draws: torch.G
     )
 
 
-def count_centers(span: Span) -> int:
-    """How many words of the span have a context, and so are trained as centers."""
+def count_slots(span: Span, sampler: Sampler) -> int:
+    """How many centers the batches of a span hold: blocks also hold words without a context."""
+    if sampler.block > 1:
+        return len(span.words_N)
     return int(((span.left_N + span.right_N) > 0).sum())
 
 

@@ -13,8 +13,8 @@ import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -71,6 +71,20 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all. Raises `StorageError`."""
     with atomic_write(path) as file:
         file.write(data)
+
+
+def write_together(contents: Mapping[Path, bytes | memoryview]) -> None:
+    """Writes several files that belong together: all complete, then renamed one after the other.
+
+    A process that is killed leaves all old or all new, but for the instant of the renames; the
+    last of `contents` is renamed last, so it can vouch for the others. Raises `StorageError`.
+    """
+    with ExitStack() as renames:  # which end in reverse
+        for path, data in reversed(list(contents.items())):
+            file = renames.enter_context(atomic_write(path))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

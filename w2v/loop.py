@@ -6,15 +6,16 @@ place. The loop knows nothing of files, bars or checkpoints: those belong to its
 An epoch is cut into spans of about a million words. A span is subsampled, windowed and shuffled
 as a whole, so memory does not grow with the corpus; the order of spans is shuffled too.
 
-Every random draw follows from `train.seed` and the place in the run where it is used, so the same
-seed gives the same tables, to the byte, on the same build, device and number of threads.
+Every random draw follows from `train.seed` and the place in the run where it is used. On a CPU the
+same seed gives the same tables, to the byte, on the same build and number of threads; a GPU adds
+up rows in no fixed order.
 
 Legend: V = words, N = ids of a span, S = its sentences.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,10 +27,11 @@ from torch import Tensor
 
 from w2v.batches import Batch
 from w2v.batches import steps as batch_steps
-from w2v.config import Config, TrainSection
+from w2v.config import ModelSection, SamplingSection, TrainSection
 from w2v.corpus import Corpus, Sentences
+from w2v.devices import finest_float
 from w2v.draws import Sampler, Streams, draw_span, make_sampler
-from w2v.errors import DataError, DivergedError, StorageError
+from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
 from w2v.model import SkipGram
 from w2v.optimizers import Optimizer, make_optimizer
@@ -37,7 +39,7 @@ from w2v.reporting import Report
 
 SPAN_WORDS = 1 << 20  # words that are subsampled and shuffled together; PTB fits in one span
 REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
-HELDOUT_SEED = 0  # not the run's: all runs on one corpus are measured on the same draws
+HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
 CPU = torch.device("cpu")
@@ -52,7 +54,8 @@ class Learner(NamedTuple):
     model: SkipGram
     optimizer: Optimizer
     sampler: Sampler
-    heldout: tuple[Batch, ...]  # the same draws for every run; empty without held-out text
+    train_span: Callable[..., Iterator[bmm.Step]]  # the kernel
+    heldout: tuple[Batch, ...]  # empty without held-out text
 
     def tensors(self) -> dict[str, Tensor]:
         """All that training changes: the tables and the optimizer's state."""
@@ -71,41 +74,40 @@ class _Epoch:
     centers: Tensor
     ids: float = 0.0  # words in vocabulary that are passed
 
-    def add(self, update: bmm.Step, *, ids: float) -> None:
-        """Takes in one update, after which `ids` words are passed."""
-        self.loss_sum += update.loss_sum
-        self.centers += update.centers
+    def add(self, tally: bmm.Tally, *, ids: float) -> None:
+        """Takes in what one update tells; `ids` words are passed after it."""
+        self.loss_sum += tally.loss_sum
+        self.centers += tally.centers
         self.ids = ids
 
 
-def make_learner(config: Config, corpus: Corpus, *, device: torch.device) -> Learner:
-    """Model, optimizer and sampler for this corpus, on the device.
-
-    Raises:
-        StorageError: they do not fit into memory.
-    """
-    size = len(corpus.vocab), config.model.dim
-    generator = _generator(CPU, config.train.seed, INIT_STREAM)
-    draws = config.sampling.model_dump() | {"counts_V": torch.from_numpy(corpus.vocab.counts_V)}
-    try:
-        model = SkipGram(*size, init=config.model.init, generator=generator).to(device)
-        optimizer = make_optimizer(config.train.optimizer, model)
-        sampler = make_sampler(**draws, device=device)
-        fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
-        heldout = tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise StorageError(
-            f"out of memory on {device}: the tables of {size[0]:,} words x {size[1]} dimensions "
-            f"take {2 * 4 * math.prod(size) / 1e9:.1f} GB, and {config.train.optimizer} more",
-            hint="lower model.dim, raise vocab.min_count, or take optimizer adagrad or sgd",
-        ) from error
-    return Learner(model, optimizer, sampler, heldout)
+def make_learner(
+    corpus: Corpus,
+    *,
+    model: ModelSection,
+    sampling: SamplingSection,
+    train: TrainSection,
+    train_span: Callable[..., Iterator[bmm.Step]],
+    device: torch.device,
+) -> Learner:
+    """Tables, optimizer, sampler and held-out batches for this corpus, on the device."""
+    generator = _generator(CPU, train.seed, INIT_STREAM)
+    tables = SkipGram(len(corpus.vocab), model.dim, init=model.init, generator=generator).to(device)
+    draws = sampling.model_dump() | {"counts_V": corpus.vocab.known_counts_V}
+    fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
+    return Learner(
+        tables,
+        make_optimizer(train.optimizer, tables),
+        make_sampler(**draws, device=device),
+        train_span,
+        heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
+    )
 
 
 def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
-    """The batches on which every run of a corpus is measured, whatever its seed, kernel, device.
+    """The batches that the held-out loss is measured on.
+
+    Equal corpora and `sampling` settings give equal batches, whatever the seed, kernel or device.
 
     They are textbook batches (T = 1) of some HELDOUT_CENTERS centers, drawn with HELDOUT_SEED
     from the first span of the held-out text.
@@ -119,12 +121,12 @@ def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
             yield from step
 
 
-def steps(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[Report]:
+def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[Report]:
     """Trains; yields a report about every second and one at the end of each epoch.
 
     Raises:
         DataError: an epoch had no pair to train on.
-        DivergedError: loss or tables became NaN or infinite.
+        DivergedError: a loss or a table became NaN or infinite.
     """
     device = learner.sampler.noise_cdf_V.device
     began = reported_at = time.perf_counter()
@@ -135,7 +137,7 @@ def steps(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[R
         for index, (start, end) in _shuffled_spans(corpus.train, section.seed, number):
             passed, length = epoch.ids, end - start
             first, last = (number - 1 + at / num_ids for at in (passed, passed + length))
-            for update in bmm.train_span(
+            for update in learner.train_span(
                 learner.model,
                 *cut(corpus.train, start, end, device=device),
                 learner.sampler,
@@ -146,10 +148,11 @@ def steps(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[R
                 streams=_streams(learner.sampler, section.seed, number, index),
             ):
                 step += 1
-                epoch.add(update, ids=passed + update.done * length)
+                epoch.add(update.tally, ids=passed + update.done * length)
                 if time.perf_counter() - reported_at >= REPORT_EVERY_S:
                     yield report(step=step, ended=False)
                     reported_at = time.perf_counter()
+            epoch.ids = passed + length  # a span without a pair has no step
         yield report(step=step, ended=True)
 
 
@@ -201,18 +204,17 @@ def _report(
     """Reads the sums from the device and checks that everything is still finite."""
     centers = int(epoch.centers)
     if ended and centers == 0:
-        raise DataError(
-            f"no training pairs: subsampling left no two words of a sentence "
-            f"side by side in {len(corpus.train.ids_N):,} words",
-            hint="raise sampling.subsample (or set it to null), or give longer sentences",
-        )
+        raise _no_pairs(corpus, learner.sampler)
     loss = float(epoch.loss_sum) / max(centers, 1)
+    seconds = time.perf_counter() - epoch.began
     share = epoch.ids / len(corpus.train.ids_N)
     epochs = epoch.number - 1 + share
     lr = learning_rate(section, epochs)
-    _require_finite(loss, learner.model, f"epoch {epoch.number}, step {step}, lr {lr:g}")
-    now = time.perf_counter()
     heldout = bmm.mean_loss(learner.model, learner.heldout) if ended and learner.heldout else None
+    # A sum is finite unless a number is not, or the numbers have left all reason.
+    tables = sum(float(table.detach().sum()) for table in learner.model.parameters())
+    found = {"the loss": loss, "the held-out loss": heldout, "the sum of the tables": tables}
+    _require_finite(found, f"epoch {epoch.number}, step {step}, lr {lr:g}")
     return Report(
         epoch=epoch.number,
         step=step,
@@ -221,31 +223,33 @@ def _report(
         loss=loss,
         heldout_loss=heldout,
         lr=lr,
-        seconds=now - epoch.began,
+        seconds=seconds,
         run_seconds=time.perf_counter() - began,
         done=epochs / section.epochs,
         epoch_ended=ended,
     )
 
 
-def _require_finite(loss: float, model: SkipGram, where: str) -> None:
-    # A sum is finite unless a number is not, or the numbers have left all reason.
-    tables = sum(float(table.detach().sum()) for table in model.parameters())
-    if not math.isfinite(loss):
-        what = f"the loss became {loss}"
-    elif not math.isfinite(tables):
-        what = "the tables are no longer finite"
-    else:
-        return
-    raise DivergedError(
-        f"training diverged: {what} ({where})",
-        hint="lower train.lr; the checkpoints written before this are whole",
-    )
+def _no_pairs(corpus: Corpus, sampler: Sampler) -> DataError:
+    num_words = len(corpus.train.ids_N)
+    found = f"no training pairs: no sentence has two of the {num_words:,} words in vocabulary"
+    if bool((sampler.keep_prob_V < 1).any()):
+        return DataError(
+            f"{found} after subsampling", hint="raise sampling.subsample, or set it to null"
+        )
+    return DataError(found, hint="a line is a sentence; lower vocab.min_count, or join lines")
+
+
+def _require_finite(found: Mapping[str, float | None], where: str) -> None:
+    for name, value in found.items():
+        if value is not None and not math.isfinite(value):
+            raise DivergedError(
+                f"training diverged: {name} became {value} ({where})", hint="lower train.lr"
+            )
 
 
 def _new_epoch(number: int, device: torch.device) -> _Epoch:
-    fine = torch.float32 if device.type == "mps" else torch.float64
-    loss_sum = torch.zeros((), dtype=fine, device=device)
+    loss_sum = torch.zeros((), dtype=finest_float(device), device=device)
     centers = torch.zeros((), dtype=torch.int64, device=device)
     return _Epoch(number, time.perf_counter(), loss_sum, centers)
 
@@ -269,10 +273,3 @@ def _generator(device: torch.device, *place: int) -> torch.Generator:
     """A generator whose stream belongs to this place in the run alone."""
     seed = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has no class of its own for a failed allocation on the CPU.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "can't allocate memory" in str(error)
-    )

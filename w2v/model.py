@@ -7,15 +7,14 @@ real rather than noise (Mikolov et al. 2013b, equation 4; d2l.ai 15.4).
 Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from w2v.config import Init
 from w2v.vocab import UNK_ID
-
-Init = Literal["xavier", "word2vec"]
 
 
 class SkipGram(nn.Module):

@@ -4,20 +4,20 @@ A step hands over, for each table, which rows were used and the gradient of each
 was used n times stands there n times. Every optimizer treats the sum of a row's gradients as
 that row's gradient, so each equals the textbook optimizer on the dense gradient.
 
-Legend: V = words, D = dimension, N = used rows (with repetitions).
+Legend: V = words, D = dimension, N and M = used rows of the center and the context table, with
+repetitions.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from w2v.config import OptimizerName
 from w2v.model import SkipGram
 
-ADAGRAD_EPSILON = 1e-10  # torch.optim.Adagrad's; a new row's first step has length lr * sqrt(D)
-
-OptimizerName = Literal["adam", "sgd", "adagrad"]
+FIRST_ACCUMULATOR = 1e-10  # so small that a row's first step has length lr * sqrt(D)
 
 
 class RowGradients(NamedTuple):
@@ -74,8 +74,8 @@ class RowAdagrad:
 
     def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
         self.center_VD, self.context_VD = center_VD, context_VD
-        self.center_sum_V = torch.full_like(center_VD[:, 0], ADAGRAD_EPSILON)
-        self.context_sum_V = torch.full_like(context_VD[:, 0], ADAGRAD_EPSILON)
+        self.center_sum_V = torch.full_like(center_VD[:, 0], FIRST_ACCUMULATOR)
+        self.context_sum_V = torch.full_like(context_VD[:, 0], FIRST_ACCUMULATOR)
         self._slot_V = torch.zeros(len(center_VD), dtype=torch.int64, device=center_VD.device)
 
     def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:

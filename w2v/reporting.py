@@ -1,7 +1,7 @@
-"""What a run says of itself: the reports of the training loop and their readers.
+"""What a run says of itself: the reports of the training loop, and who listens to them.
 
-`training.steps` yields `Report`s; here they become a progress bar (or a line now and then) on
-stderr and lines of `metrics.jsonl`. A reader is called with each report, in order, and closed.
+`loop.reports` yields `Report`s; here they become a progress bar (or a line now and then) on
+stderr and lines of `metrics.jsonl`. A listener is called with each report, in order, and closed.
 
 Units: words are raw words of the corpus, before vocabulary and subsampling; centers are the
 words trained as centers. The loss is `model.masked_bce` averaged over the centers of the epoch.
@@ -53,7 +53,7 @@ class Report(NamedTuple):
         return self.run_seconds * (1 / max(self.done, 1e-9) - 1)
 
 
-class Reader(Protocol):
+class Listener(Protocol):
     """Somebody who wants to know."""
 
     def __call__(self, report: Report) -> None:
@@ -120,9 +120,9 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         try:
-            self._file = path.open("w", encoding="utf-8")
+            self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -135,16 +135,15 @@ class MetricsLog:
         values |= {name: getattr(report, name) for name in ("centers", "words", "lr")}
         values["seconds"] = round(report.seconds, 3)
         try:
-            self._file.write(json.dumps(values, allow_nan=False) + "\n")
-            self._file.flush()
+            self._file.write(json.dumps(values, allow_nan=False).encode() + b"\n")
         except OSError as error:
-            raise unwritable(self._path, error) from error
+            raise unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
 
-def progress_reader() -> Reader:
+def progress_listener() -> Listener:
     """The bar where stderr is a terminal, else lines."""
     return ProgressBar() if sys.stderr.isatty() else ProgressLines()

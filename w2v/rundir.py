@@ -11,11 +11,12 @@ so that asking a run is quick; paths are made when they are needed, so a moved r
     dropped.tsv          word<TAB>count of the commonest words that got no vector
     metrics.jsonl        one object a line
     run.json             schema, finished, finished_at, sha256 of the files, settings, timings
-    checkpoints/         what a run continues from
+    checkpoints/         the newest states of training
 
 Legend: V = words, <unk> included; D = dimensions.
 """
 
+import hashlib
 import json
 import logging
 import shutil
@@ -31,7 +32,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from w2v.errors import DataError, StorageError
-from w2v.files import sha256, sweep_temporaries, write_bytes, write_text
+from w2v.files import sha256, sweep_temporaries, write_bytes, write_together
 from w2v.formats.rows import unreadable
 from w2v.vectors import WordVectors
 from w2v.vocab import UNK_ID, Vocab, WordCounts, from_tsv, to_tsv
@@ -48,7 +49,6 @@ CHECKPOINTS = "checkpoints"
 FILES = (INFO, CONFIG, VOCAB, VECTORS, DROPPED, METRICS)  # a run dies with the first
 
 SCHEMA = 1  # of run.json and all that it names
-RUNS = Path("runs")  # the folder of run folders, in the current folder
 
 Table = Literal["center", "context"]
 
@@ -91,7 +91,7 @@ class RunDir:
 
     @property
     def checkpoints(self) -> Path:
-        """What a run continues from."""
+        """The newest states of training."""
         return self.path / CHECKPOINTS
 
     def is_finished(self) -> bool:
@@ -99,13 +99,19 @@ class RunDir:
         return self.info.exists() and bool(self.read_info()["finished"])
 
     def require_free(self, *, force: bool) -> None:
-        """Refuses to train into a finished run unless `force`.
+        """Refuses to train into a finished run, or over somebody's files, unless `force`.
 
         Raises:
-            StorageError: the run is finished, or its place is taken by a file.
+            StorageError: the run is finished, or its place is taken by other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise StorageError(f"{self.path} is a file; a run needs a folder")
+        taken = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
+        if not force and taken and INFO not in taken:
+            raise StorageError(
+                f"{self.path} is no run folder, yet it holds {taken[0]}",
+                hint="--run DIR takes another folder, --force replaces the file",
+            )
         if not force and self.is_finished():
             raise StorageError(
                 f"{self.path} holds a finished run", hint="--force replaces it, --run DIR spares it"
@@ -126,18 +132,30 @@ class RunDir:
         except OSError as error:
             raise StorageError(f"cannot clear {self.path}: {error.strerror}") from error
 
-    def write_vectors(
+    def write_started(self, info: Mapping[str, Any]) -> None:
+        """Writes the run.json of a run that is under way. Raises `StorageError`."""
+        write_bytes(self.info, _as_info(info, finished=False, digests={}))
+
+    def write_finished(
         self,
-        vocab: Vocab,
+        info: Mapping[str, Any],
         *,
+        vocab: Vocab,
         center_VD: NDArray[np.float32],
         context_VD: NDArray[np.float32],
         dropped: WordCounts | None = None,
-    ) -> dict[str, str]:
-        """Writes vocabulary and tables; equal values give equal bytes.
+        others: Mapping[Path, bytes] | None = None,
+    ) -> None:
+        """Writes all that a finished run holds, together; equal values give equal bytes.
 
-        Returns:
-            The SHA-256 of each file by its name, as `write_info` wants it.
+        Args:
+            info: what run.json tells, values that JSON can hold. "min_count" is told to users who
+                ask for a word that is rarer.
+            vocab: the words, `<unk>` first.
+            center_VD: its vectors, row i for id i.
+            context_VD: the other table.
+            dropped: words that got no vector.
+            others: further files of the run, such as its config, by path.
 
         Raises:
             StorageError: a file cannot be written.
@@ -146,33 +164,16 @@ class RunDir:
             raise ValueError(f"{len(vocab)} words, {len(center_VD)} and {len(context_VD)} rows")
         tables = {"center": center_VD, "context": context_VD}
         as_float32 = {name: np.ascontiguousarray(table, "<f4") for name, table in tables.items()}
-        write_text(self.vocab, vocab.to_tsv())
-        write_bytes(self.vectors, safetensors.numpy.save(as_float32))
-        written = [self.vocab, self.vectors]
+        contents = {
+            **(others or {}),
+            self.vocab: vocab.to_tsv().encode(),
+            self.vectors: safetensors.numpy.save(as_float32),
+        }
         if dropped is not None:
-            write_text(self.dropped, to_tsv(dropped))
-            written.append(self.dropped)
-        return {path.name: sha256(path) for path in written}
-
-    def write_info(
-        self, info: Mapping[str, Any], *, digests: Mapping[str, str], finished: bool = True
-    ) -> None:
-        """Writes run.json: the given values, and those that make it one.
-
-        Args:
-            info: values that JSON can hold, finite numbers only. "min_count" is told to users
-                who ask for a word that is rarer.
-            digests: what `write_vectors` returned.
-            finished: whether training came to its end.
-
-        Raises:
-            StorageError: the file cannot be written.
-        """
-        head: dict[str, Any] = {"schema": SCHEMA, "finished": finished}
-        if finished:
-            head["finished_at"] = datetime.now(UTC).isoformat()
-        whole = {**head, **info, **head, "sha256": dict(digests)}
-        write_text(self.info, json.dumps(whole, indent=2, allow_nan=False) + "\n")
+            contents[self.dropped] = to_tsv(dropped).encode()
+        digests = {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()}
+        contents[self.info] = _as_info(info, finished=True, digests=digests)
+        write_together(contents)
 
     def read_info(self) -> dict[str, Any]:
         """The content of run.json.
@@ -229,6 +230,14 @@ def is_run_file(path: Path) -> bool:
     """Whether `path` is a file that belongs to a run folder."""
     path = path.resolve()
     return path.name in FILES and (path.parent / INFO).exists()
+
+
+def _as_info(info: Mapping[str, Any], *, finished: bool, digests: Mapping[str, str]) -> bytes:
+    head: dict[str, Any] = {"schema": SCHEMA, "finished": finished}
+    if finished:
+        head["finished_at"] = datetime.now(UTC).isoformat()
+    whole = {**head, **info, "sha256": dict(digests)}
+    return (json.dumps(whole, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _verified(path: Path, info: Mapping[str, Any]) -> Path:

@@ -1,18 +1,16 @@
 """The probabilities of skip-gram with negative sampling: which words stay, which become noise.
 
-Word counts enter, float64 arrays leave; numpy alone, no randomness. `batches` draws with them.
+Word counts enter, float64 arrays leave; numpy alone, no randomness: `draws` uses them.
 Legend: V = words of the vocabulary, row 0 being `<unk>` with count 0.
 
 Sources: Mikolov et al. 2013b, "Distributed Representations of Words and Phrases and their
 Compositionality" (here: the paper), sections 2.2 and 2.3; word2vec.c (Google, 2013).
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-KeepFormula = Literal["paper", "word2vec"]
+from w2v.config import KeepFormula
 
 
 def keep_probabilities(

@@ -1,6 +1,6 @@
 """Training from end to end: a config enters, a finished run folder leaves.
 
-    source -> corpus -> learner -> steps -> metrics, checkpoints -> vectors
+    source -> corpus -> learner -> reports -> metrics, checkpoints -> vectors
 
 `prepare_run` checks all that can fail before time is spent, `execute` trains and writes.
 """
@@ -9,8 +9,8 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,14 +22,14 @@ from w2v import __version__, checkpoints, devices, kernels
 from w2v.config import Config, dump_yaml
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
-from w2v.files import require_writable, write_text
-from w2v.loop import Learner, make_learner, steps
-from w2v.reporting import MetricsLog, Reader, Report
+from w2v.errors import DataError, StorageError
+from w2v.files import TEMP_PREFIX, require_writable, write_text
+from w2v.loop import Learner, make_learner, reports
+from w2v.reporting import Listener, MetricsLog, Report
 from w2v.rundir import RunDir
 from w2v.runs import default_run
 from w2v.sampling import keep_probabilities
 from w2v.sources import data_folder, open_source
-from w2v.vocab import UNK_ID
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,7 @@ def prepare_run(
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     kernel, device = kernels.choose(config.train.kernel), devices.choose(config.train.device)
-    log.info("kernel %s: %s; device %s: %s", *kernel, *device)
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
+    log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     run_dir = RunDir(folder)
     run_dir.require_free(force=force)
     require_writable(folder)
@@ -105,7 +103,7 @@ def prepare_run(
     return Run(config, run_dir, corpus, kernel, device, started_at, prepare_s)
 
 
-def execute(this: Run, *, readers: Sequence[Reader] = ()) -> RunDir:
+def execute(this: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
     """Trains and leaves a finished run folder.
 
     Raises:
@@ -113,32 +111,39 @@ def execute(this: Run, *, readers: Sequence[Reader] = ()) -> RunDir:
         StorageError: out of memory, or the folder cannot be written.
         DivergedError: loss or tables became NaN or infinite; earlier checkpoints stay.
     """
-    learner = make_learner(this.config, this.corpus, device=this.device.device)
-    open_run(this)
-    checkpointer = checkpoints.Checkpointer(
-        this.run_dir.checkpoints,
-        learner.tensors(),
-        every_s=this.config.output.checkpoint_every_s,
-        keep=this.config.output.keep_checkpoints,
-    )
-    everyone = (MetricsLog(this.run_dir.metrics), *readers, checkpointer)
-    epochs = []
-    with ExitStack() as at_the_end:
-        for reader in everyone:
-            at_the_end.callback(reader.close)
-        for report in steps(learner, this.corpus, this.config.train):
-            for reader in everyone:
-                reader(report)
+    config = this.config
+    with _threads(config.train.threads), _memory_errors(this), ExitStack() as at_the_end:
+        learner = make_learner(
+            this.corpus,
+            model=config.model,
+            sampling=config.sampling,
+            train=config.train,
+            train_span=this.kernel.train_span,
+            device=this.device.device,
+        )
+        metrics = MetricsLog(at_the_end.enter_context(open_run(this)))
+        checkpointer = checkpoints.Checkpointer(
+            this.run_dir.checkpoints,
+            learner.tensors(),
+            every_s=config.output.checkpoint_every_s,
+            keep=config.output.keep_checkpoints,
+        )
+        everyone = (metrics, *listeners, checkpointer)
+        for listener in everyone:
+            at_the_end.callback(listener.close)
+        epochs = []
+        for report in reports(learner, this.corpus, config.train):
+            for listener in everyone:
+                listener(report)
             if report.epoch_ended:
                 epochs.append(report)
-    finish_run(this, learner, epochs)
+        finish_run(this, learner, epochs, metrics=metrics.path)
     return this.run_dir
 
 
 def plan(this: Run) -> dict[str, int]:
     """What a run would do, in numbers, before anything is allocated."""
-    config, counts_V = this.config, this.corpus.vocab.counts_V.copy()
-    counts_V[UNK_ID] = 0
+    config, counts_V = this.config, this.corpus.vocab.known_counts_V
     keep_V = keep_probabilities(
         counts_V,
         threshold=config.sampling.subsample,
@@ -155,31 +160,39 @@ def plan(this: Run) -> dict[str, int]:
     }
 
 
-def open_run(this: Run) -> None:
-    """Makes the folder ready and says in it what is going on.
+@contextmanager
+def open_run(this: Run) -> Iterator[Path]:
+    """Makes the folder ready, says in it what is going on, and yields the place for metrics.
 
-    What an earlier, unfinished attempt left goes. A finished run that is to be replaced stays
-    whole until the new vectors are there.
+    What an earlier, unfinished attempt left goes. A finished run that is to be replaced keeps its
+    files, checkpoints aside, until `finish_run` puts all the new ones in their place.
     """
     run_dir = this.run_dir
     if run_dir.is_finished():
-        log.info("%s stays as it is until this run ends", run_dir.path)
+        log.info("the vectors in %s stay until this run ends", run_dir.path)
         checkpoints.prune(run_dir.checkpoints, keep=0)
+        metrics = run_dir.path / f"{TEMP_PREFIX}{run_dir.metrics.name}"
+        try:
+            yield metrics
+        finally:
+            metrics.unlink(missing_ok=True)
         return
+    if states := checkpoints.complete(run_dir.checkpoints):
+        log.warning("starting over in %s: %s and older go", run_dir.path, states[-1].name)
     run_dir.clear()
     write_text(run_dir.config, dump_yaml(this.config))
-    run_dir.write_info(_description(this), digests={}, finished=False)
+    run_dir.write_started(_description(this))
+    try:
+        yield run_dir.metrics
+    except DataError:  # found before anything was trained
+        run_dir.clear()
+        with suppress(OSError):  # not empty
+            run_dir.path.rmdir()
+        raise
 
 
-def finish_run(this: Run, learner: Learner, epochs: Sequence[Report]) -> None:
-    """Writes config, words, vectors and, last of all, the run.json that makes the run finished."""
-    write_text(this.run_dir.config, dump_yaml(this.config))
-    digests = this.run_dir.write_vectors(
-        this.corpus.vocab,
-        center_VD=learner.model.center.weight.detach().cpu().numpy(),
-        context_VD=learner.model.context.weight.detach().cpu().numpy(),
-        dropped=this.corpus.dropped,
-    )
+def finish_run(this: Run, learner: Learner, epochs: Sequence[Report], *, metrics: Path) -> None:
+    """Writes config, metrics, words, vectors and run.json, which makes the run finished."""
     last, train_s = epochs[-1], epochs[-1].run_seconds
     outcome = {
         "steps": last.step,
@@ -190,7 +203,17 @@ def finish_run(this: Run, learner: Learner, epochs: Sequence[Report]) -> None:
         "words_per_s": round(sum(epoch.words for epoch in epochs) / train_s),
         "centers_per_s": round(sum(epoch.centers for epoch in epochs) / train_s),
     }
-    this.run_dir.write_info(_description(this) | outcome, digests=digests)
+    this.run_dir.write_finished(
+        _description(this) | outcome,
+        vocab=this.corpus.vocab,
+        center_VD=learner.model.center.weight.detach().cpu().numpy(),
+        context_VD=learner.model.context.weight.detach().cpu().numpy(),
+        dropped=this.corpus.dropped,
+        others={
+            this.run_dir.config: dump_yaml(this.config).encode(),
+            this.run_dir.metrics: metrics.read_bytes(),
+        },
+    )
 
 
 def _description(this: Run) -> dict[str, object]:
@@ -210,7 +233,7 @@ def _description(this: Run) -> dict[str, object]:
         "kernel_reason": this.kernel.reason,
         "device": str(this.device.device),
         "device_reason": this.device.reason,
-        "threads": torch.get_num_threads(),
+        "threads": config.train.threads or torch.get_num_threads(),
         "seed": config.train.seed,
         "epochs": config.train.epochs,
         "min_count": config.vocab.min_count,
@@ -224,3 +247,31 @@ def _description(this: Run) -> dict[str, object]:
         "vocab_size": len(corpus.vocab),
         "dim": config.model.dim,
     }
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Lets torch use so many CPU threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _memory_errors(this: Run) -> Iterator[None]:
+    """Turns memory that runs out, for which torch has several errors, into a StorageError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        tables_gb = plan(this)["bytes of the two tables"] / 1e9
+        raise StorageError(
+            f"out of memory on {this.device.device}: the tables of {len(this.corpus.vocab):,} "
+            f"words take {tables_gb:.1f} GB, {this.config.train.optimizer} and batches more",
+            hint="lower model.dim, train.batch_size, sampling.window or sampling.negatives",
+        ) from error

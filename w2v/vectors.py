@@ -175,7 +175,7 @@ class WordVectors:
         message = f"{shown(word)} is not in the vocabulary"
         count = self._dropped().get(word) if self._dropped else None
         if count is not None:
-            message += f": it was seen {count:,} times"
+            message += f": it was seen {count:,} time{'s' if count > 1 else ''}"
             if self._min_count is not None and count < self._min_count:
                 message += f", below vocab.min_count={self._min_count}"
             elif self._min_count is not None:

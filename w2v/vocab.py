@@ -49,6 +49,13 @@ class Vocab:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def known_counts_V(self) -> Ints:
+        """The counts of what is drawn and trained: that of `<unk>` is 0."""
+        counts_V = self.counts_V.copy()
+        counts_V[UNK_ID] = 0
+        return counts_V
+
     @cached_property
     def index(self) -> dict[str, int]:
         """The id of each word, `<unk>` included."""

@@ -5,6 +5,7 @@ Nothing heavy is imported here: a command imports its stage inside its body, so 
 """
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -62,6 +63,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     Args:
         argv: the arguments after the program's name; those of the process by default.
     """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us, as daemons do
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "r+")))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     sys.exit(_exit_code(argv))
 
@@ -122,6 +126,6 @@ def _report_bug(error: Exception) -> int:
         report.write(f"w2v {__version__}, Python {sys.version}\n{sys.argv}\n")
         traceback.print_exception(error, file=report)
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
-    typer.echo(f"w2v: internal error: {what}", err=True)
+    typer.echo(f"w2v: error: internal error: {what}", err=True)
     typer.echo(f"hint: please report it with {Path(report.name)}", err=True)
     return EXIT_INTERNAL

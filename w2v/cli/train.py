@@ -15,7 +15,7 @@ def train(
     config: ConfigOption = None,
     settings: SetOption = None,
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="Where to write the run folder.")
+        str | None, typer.Option("--run", metavar="DIR", help="Where to write the run folder.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
     device: Annotated[
@@ -33,13 +33,13 @@ def train(
     from w2v.configfile import load_config
 
     set_verbosity(quiet=quiet)
-    flags = {"train.device": device, "output.run": None if run is None else str(run)}
+    flags = {"train.device": device, "output.run": run}
     loaded = load_config(config, settings or (), flags=flags)
     log.info("config %s: %s", loaded.path, loaded.chosen)
 
     from w2v import training  # torch takes seconds: only once the config is known to be right
     from w2v.cli.progress import download_bar
-    from w2v.reporting import progress_reader
+    from w2v.reporting import progress_listener
     from w2v.runs import default_run
     from w2v.sources import data_folder
 
@@ -56,5 +56,5 @@ def train(
         for what, number in training.plan(this).items():
             typer.echo(f"{what}\t{number}")
         return
-    training.execute(this, readers=() if quiet else (progress_reader(),))
+    training.execute(this, listeners=() if quiet else (progress_listener(),))
     typer.echo(folder)

@@ -7,14 +7,14 @@ specification. A name decides how a file is written; its content decides how it 
 
 import difflib
 import gzip
-import os
+import io
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from w2v.errors import ConfigError, DataError, StorageError
-from w2v.files import atomic_write, unwritable
+from w2v.files import atomic_write, unwritable, write_together
 from w2v.formats import (
     glove,
     npy,
@@ -131,6 +131,10 @@ def resolve(path: str | Path, format: str | None = None) -> Format:
             f"the suffix of {str(path)!r} names no format{_meant(suffix, SUFFIXES)}",
             hint=f"--format names one: {', '.join(NAMES)}",
         )
+    named = next((known for known in FORMATS if suffix in known.suffixes), found)
+    if named.is_text != found.is_text:
+        kind = "text" if found.is_text else "no text"
+        raise ConfigError(f"{path}: {suffix} names {named.name}, but format {found.name} is {kind}")
     if zipped and not found.is_text:
         raise ConfigError(f"{path}: only text is compressed, and format {found.name} is binary")
     return found
@@ -189,12 +193,11 @@ def write(
     check_words(vectors, format=chosen.name)
     check_free(path, chosen, force=force)
     if chosen.has_word_list:
+        buffer = io.BytesIO()
+        chosen.write(vectors, buffer)
+        words = word_list.encode(vectors)
         list_path = word_list.beside(path).resolve()
-        with atomic_write(path.resolve()) as file, atomic_write(list_path) as words:
-            chosen.write(vectors, file)
-            words.write(word_list.encode(vectors))
-            file.flush()
-            os.fsync(file.fileno())  # now, so that one file follows the other at once
+        write_together({list_path: words, path.resolve(): buffer.getbuffer()})
         return
     with atomic_write(path.resolve()) as file:
         if path.suffix.lower() != GZIP:

@@ -38,8 +38,10 @@ _TEXT_AT = _LENGTH_AT + 2
 
 def write(vectors: WordVectors, file: BinaryIO) -> None:
     """Writes the table."""
-    matrix_VD = vectors.matrix.astype("<f4", copy=False)
-    np.lib.format.write_array(file, matrix_VD, version=(1, 0), allow_pickle=False)
+    header = {"descr": "<f4", "fortran_order": False, "shape": vectors.matrix.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    # Not numpy's write_array: its C buffer loses the error of a full disk.
+    file.write(vectors.matrix.astype("<f4", copy=False).tobytes())
 
 
 def read(path: Path) -> WordVectors:

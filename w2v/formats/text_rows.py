@@ -32,7 +32,7 @@ FIRST_LINE_BYTES = 1 << 22  # enough to see what a row is
 CHUNK_NUMBERS = 1 << 18  # formatted at once, some 10 MB
 
 NUMBER_CHARS = b"0123456789+-.eE "
-NOT_FINITE_CHARS = b"aAfFiInNtTyY"
+NOT_FINITE_CHARS = b"aAfFiInNtTyY"  # of NaN and infinity
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NOT_FINITE = rb"[+-]?(?i:nan|inf|infinity)"
 _FINITE = rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
@@ -100,9 +100,7 @@ def looks_like_row(line: bytes, *, named_text: bool) -> bool:
         named_text: whether the file's name says text; then a damaged row is one too.
     """
     fields = line.partition(b" ")[2].rstrip(b"\r\n")
-    if fields and not fields.translate(
-        None, NUMBER_CHARS + b"aAfFiInNtTyY"
-    ):  # NaN and infinity as well
+    if fields and not fields.translate(None, NUMBER_CHARS + NOT_FINITE_CHARS):
         return True
     return named_text and not _CONTROL.search(line)
 

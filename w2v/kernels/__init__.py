@@ -1,12 +1,16 @@
 """The kernels: each trains the tables on a run of sentences, in place.
 
-`bmm` is the canonical one, on any torch device. What a kernel must offer is the signature of
-`bmm.train_span`; `choose` picks one by name or by what the machine has, and says why.
+A kernel is a module with the signature of `bmm.train_span`, and a line of KERNELS. `bmm` is the
+canonical one: it has every optimizer and runs on any device.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-KernelName = Literal["auto", "bmm"]
+from w2v.config import KernelName
+from w2v.kernels import bmm
+
+KERNELS = {"bmm": bmm.train_span}
 
 
 class Choice(NamedTuple):
@@ -14,10 +18,11 @@ class Choice(NamedTuple):
 
     name: str
     reason: str
+    train_span: Callable[..., Iterator[bmm.Step]]
 
 
 def choose(name: KernelName) -> Choice:
-    """The kernel of that name, or the best one at hand for "auto"."""
-    if name == "auto":
-        return Choice("bmm", "the kernel that has every optimizer and runs on any device")
-    return Choice(name, "as configured")
+    """The kernel of that name; "auto" is the one there is."""
+    reason = "it runs on any device" if name == "auto" else "as configured"
+    chosen = "bmm" if name == "auto" else name
+    return Choice(chosen, reason, KERNELS[chosen])

@@ -10,36 +10,35 @@ The gradients are written in closed form, d loss / d logit = weight * (sigmoid(l
 no graph is kept and no dense (V, D) gradient is made; autograd on `SkipGram` is the oracle that
 tests them.
 
-Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block,
-N = B * T center rows, M = B * L target rows.
+Legend: V = words of the vocabulary, D = dimension, B = blocks, T = centers in a block, L = targets
+of a block; N and M = used rows of the two tables; of a span, N = ids and S = sentences.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from w2v.batches import Batch, steps
-from w2v.draws import Sampler, Streams, count_centers, draw_span
+from w2v.config import Objective
+from w2v.devices import finest_float
+from w2v.draws import Sampler, Streams, count_slots, draw_span
 from w2v.model import CenterLoss, SkipGram, masked_bce
 from w2v.optimizers import Optimizer, RowGradients
-
-Objective = Literal["center_mean", "pair_sum"]
 
 
 class Tally(NamedTuple):
     """The loss of some centers, left on the device so that nobody waits for it."""
 
-    loss_sum: Tensor  # 0-d float64 (float32 on MPS, which has no float64)
+    loss_sum: Tensor  # 0-d, of the finest float the device has
     centers: Tensor  # 0-d int64: how many were scored
 
 
 class Step(NamedTuple):
     """What `train_span` says after each update."""
 
-    loss_sum: Tensor  # as in Tally
-    centers: Tensor
+    tally: Tally
     done: float  # share of the span, 0 to 1
 
 
@@ -70,14 +69,14 @@ def train_span(
         streams: all that is random; of the model's device.
     """
     span = draw_span(ids_N, offsets_S, sampler, streams.draws)
-    total, passed = max(1, count_centers(span)), 0
+    total, passed = count_slots(span, sampler), 0
     for step in steps(span, sampler, streams, batch_size=batch_size):
         parts = [gradients(model, batch, objective=objective) for batch in step]
-        step_lr = lr[0] + (lr[1] - lr[0]) * min(1.0, passed / total)
+        step_lr = lr[0] + (lr[1] - lr[0]) * passed / total
         optimizer.step([rows for rows, _ in parts], lr=step_lr)
-        passed += sum(batch.centers_BT.numel() for batch in step)
+        passed = min(total, passed + sum(batch.centers_BT.numel() for batch in step))
         loss_sums, centers = zip(*(tally for _, tally in parts), strict=True)
-        yield Step(sum(loss_sums), sum(centers), min(1.0, passed / total))
+        yield Step(Tally(sum(loss_sums), sum(centers)), passed / total)
 
 
 @torch.no_grad()
@@ -85,8 +84,8 @@ def gradients(model: SkipGram, batch: Batch, *, objective: Objective) -> tuple[R
     """The gradient of the batch's objective at each used row, and the batch's loss.
 
     "center_mean" is the sum over centers of `masked_bce`: every center counts the same (the
-    chapter). "pair_sum" weighs a center by its total weight, (1 + K) times its contexts: every
-    pair and every negative counts the same (word2vec.c).
+    chapter). "pair_sum" weighs a center by the weight of its targets, about (1 + K) for each of
+    its contexts: every pair and every negative counts the same (word2vec.c).
     """
     D = model.center.embedding_dim
     center_BTD, context_BLD = model.center(batch.centers_BT), model.context(batch.targets_BL)
@@ -116,5 +115,5 @@ def mean_loss(model: SkipGram, fixed: Iterable[Batch]) -> float:
 
 
 def _tally(loss: CenterLoss) -> Tally:
-    fine = torch.float32 if loss.loss_BT.device.type == "mps" else torch.float64
+    fine = finest_float(loss.loss_BT.device)
     return Tally(loss.loss_BT.sum(dtype=fine), (loss.weight_BT > 0).sum())
