@@ -1,6 +1,7 @@
 """The command line from outside: exit codes, one line an error, data on stdout, talk on stderr."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from w2v import __version__
 from w2v.cli import main as cli_main
 from w2v.cli.main import app
 from w2v.errors import DivergedError
+from w2v.rundir import RunDir
 
 
 def one_line(outcome):
@@ -352,6 +354,24 @@ def test_a_full_stdout_exits_with_5(tiny_options, tmp_path):
     assert done.returncode == 5
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_training_with_its_code(sent, code, tiny_options, tmp_path):
+    command = [sys.executable, "-m", "w2v", "train", *tiny_options, "--run", "runs/tiny"]
+    with subprocess.Popen(
+        [*command, "-s", "train.epochs=10000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as trainer:
+        for line in trainer.stderr:
+            if line.startswith("epoch 1:"):
+                break
+        trainer.send_signal(getattr(signal, sent))
+        errors = trainer.stderr.read()
+        assert trainer.wait(timeout=30) == code
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob(".w2v-tmp-*"))
+    assert not RunDir(tmp_path / "runs/tiny").is_finished()
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("similar", "-"), ("similar", "apple1")])

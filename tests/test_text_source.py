@@ -174,7 +174,7 @@ def test_empty_files_hold_no_text(tmp_path):
 
 
 def test_missing_is_bad_input_and_forbidden_is_storage(tmp_path):
-    with pytest.raises(DataError, match=r"no such file: .*missing"):
+    with pytest.raises(DataError, match=r"cannot read .*missing.*: No such file"):
         read(tmp_path / "missing")
     error = unreadable(tmp_path, PermissionError(13, "Permission denied"))
     assert isinstance(error, StorageError)

@@ -34,8 +34,16 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v.errors import DataError
-from w2v.files import TEMP_PREFIX, atomic_write, fsync_folder, sha256, unwritable, write_text
-from w2v.sources import Source, read_texts, unreadable
+from w2v.files import (
+    TEMP_PREFIX,
+    atomic_write,
+    fsync_folder,
+    sha256,
+    unreadable,
+    unwritable,
+    write_text,
+)
+from w2v.sources import Source, read_texts
 from w2v.tokens import TokenLog, TokenPool, TokenRule
 from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, to_tsv
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from w2v.errors import DataError
+from w2v.files import unreadable
 from w2v.vectors import WordVectors
 
 RESTRICT = 30_000  # candidates of an analogy, as in Mikolov's compute-accuracy
@@ -176,7 +177,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}") from error
     for number, line in enumerate(text.split("\n"), start=1):

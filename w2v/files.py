@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from w2v.errors import StorageError
+from w2v.errors import DataError, StorageError
 
 TEMP_PREFIX = ".w2v-tmp-"
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
@@ -99,6 +99,12 @@ def unwritable(path: Path, error: OSError) -> StorageError:
         existing = next(parent for parent in path.absolute().parents if parent.is_dir())
         reason += f" ({shutil.disk_usage(existing).free:,} bytes free)"
     return StorageError(f"cannot write {path}: {reason}")
+
+
+def unreadable(path: Path, error: OSError) -> DataError | StorageError:
+    """The one error for a file or folder that is not there (bad input) or not given (storage)."""
+    absent = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+    return (DataError if absent else StorageError)(f"cannot read {path}: {error.strerror or error}")
 
 
 def fsync_folder(folder: Path) -> None:

@@ -32,8 +32,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from w2v.errors import DataError, StorageError
-from w2v.files import sha256, sweep_temporaries, write_bytes, write_together
-from w2v.formats.rows import unreadable
+from w2v.files import sha256, sweep_temporaries, unreadable, write_bytes, write_together
 from w2v.vectors import WordVectors
 from w2v.vocab import UNK_ID, Vocab, WordCounts, from_tsv, to_tsv
 

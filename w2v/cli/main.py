@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -66,8 +67,15 @@ def main(argv: list[str] | None = None) -> NoReturn:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us, as daemons do
             setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "r+")))
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _leave)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     sys.exit(_exit_code(argv))
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    # As an exception, so that half-written files are removed on the way out.
+    sys.exit(128 + number)
 
 
 def _exit_code(argv: list[str] | None) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from w2v.errors import ConfigError, DataError, StorageError
-from w2v.files import atomic_write, unwritable, write_together
+from w2v.files import atomic_write, unreadable, unwritable, write_together
 from w2v.formats import (
     glove,
     npy,
@@ -23,7 +23,7 @@ from w2v.formats import (
     word2vec_text,
     word_list,
 )
-from w2v.formats.rows import check_words, header_expected, parse_header, unreadable
+from w2v.formats.rows import check_words, header_expected, parse_header
 from w2v.formats.text_rows import (
     FIRST_LINE_BYTES,
     count_trailing_numbers,

@@ -18,8 +18,9 @@ from typing import BinaryIO
 import numpy as np
 
 from w2v.errors import DataError
+from w2v.files import unreadable
 from w2v.formats import word_list
-from w2v.formats.rows import Header, assemble, check_header, unreadable
+from w2v.formats.rows import Header, assemble, check_header
 from w2v.vectors import WordVectors
 
 NAME = "npy"

@@ -37,11 +37,6 @@ def parse_header(line: bytes) -> Header | None:
     return Header(int(match[1]), int(match[2])) if match else None
 
 
-def unreadable(path: Path, error: OSError) -> DataError:
-    """The one message for a file that the system does not give."""
-    return DataError(f"cannot read {path}: {error.strerror or error}")
-
-
 def header_expected(path: Path) -> DataError:
     """The one message for a file that does not begin as it must."""
     return DataError(f"{path}: line 1: expected 'COUNT DIM'")

@@ -21,8 +21,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from w2v.errors import DataError
+from w2v.files import unreadable
 from w2v.formats import word_list
-from w2v.formats.rows import assemble, unreadable
+from w2v.formats.rows import assemble
 from w2v.vectors import WordVectors
 
 NAME = "safetensors"

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v.errors import DataError
-from w2v.formats.rows import MAX_WORD_BYTES, decode_word, unreadable
+from w2v.files import unreadable
+from w2v.formats.rows import MAX_WORD_BYTES, decode_word
 from w2v.vectors import WordVectors
 
 GZIP_MAGIC = b"\x1f\x8b"

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from w2v.errors import DataError
+from w2v.files import unreadable
 from w2v.formats.rows import (
     HEADER_BYTES,
     MAX_WORD_BYTES,
@@ -24,7 +25,6 @@ from w2v.formats.rows import (
     decode_word,
     header_expected,
     parse_header,
-    unreadable,
 )
 from w2v.vectors import WordVectors
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2v.config import CorpusSection
-from w2v.errors import ConfigError, DataError, StorageError
-from w2v.files import open_compressed
+from w2v.errors import ConfigError, DataError
+from w2v.files import open_compressed, unreadable
 
 DATA_FOLDER_VARIABLE = "W2V_DATA"
 MAX_LINE_BYTES = 2**30  # a line is held in memory with its tokens, some ten times its size
@@ -35,13 +35,6 @@ class Source(NamedTuple):
 def data_folder() -> Path:
     """The folder that downloads and caches live in: `$W2V_DATA`, or `data` where one stands."""
     return Path(os.environ.get(DATA_FOLDER_VARIABLE) or "data")
-
-
-def unreadable(path: Path, error: OSError) -> DataError | StorageError:
-    """The one error for a file or folder that is missing, or there and not to be read."""
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"no such file: {path}")
-    return StorageError(f"cannot read {path}: {error.strerror or error}")
 
 
 def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Iterator[str]:

@@ -21,7 +21,14 @@ from typing import NamedTuple
 from w2v.archive import DamagedArchiveError, Member, read_members
 from w2v.download import Progress, download, first_of
 from w2v.errors import DataError, DownloadError, StorageError
-from w2v.files import TEMP_PREFIX, fsync_folder, sweep_temporaries, unwritable, write_bytes
+from w2v.files import (
+    TEMP_PREFIX,
+    fsync_folder,
+    sweep_temporaries,
+    unreadable,
+    unwritable,
+    write_bytes,
+)
 from w2v.sources import Source
 from w2v.web import PATIENCE, Patience, shown
 
@@ -236,7 +243,7 @@ def _read(path: Path, *, at_most: int) -> bytes | None:
             return None
         return path.read_bytes()
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise unreadable(path, error) from error
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from w2v.errors import DataError
-from w2v.files import COMPRESSED_SUFFIXES
-from w2v.sources import Source, unreadable
+from w2v.files import COMPRESSED_SUFFIXES, unreadable
+from w2v.sources import Source
 
 # What is taken from a folder; a file that is named, or matched by a glob, may be called anything.
 TEXT_SUFFIXES = (".txt", *(f".txt{suffix}" for suffix in COMPRESSED_SUFFIXES))
