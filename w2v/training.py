@@ -38,7 +38,7 @@ class Run(NamedTuple):
     """What is known of a run before its first step."""
 
     config: Config
-    run_dir: RunDir
+    folder: RunDir
     corpus: Corpus
     kernel: kernels.Choice
     device: devices.Choice
@@ -103,7 +103,7 @@ def prepare_run(
     return Run(config, run_dir, corpus, kernel, device, started_at, prepare_s)
 
 
-def execute(this: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
+def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
     """Trains and leaves a finished run folder.
 
     Raises:
@@ -111,19 +111,19 @@ def execute(this: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
         StorageError: out of memory, or the folder cannot be written.
         DivergedError: loss or tables became NaN or infinite; earlier checkpoints stay.
     """
-    config = this.config
-    with _threads(config.train.threads), _memory_errors(this), ExitStack() as at_the_end:
+    config = run.config
+    with _threads(config.train.threads), _memory_errors(run), ExitStack() as at_the_end:
         learner = make_learner(
-            this.corpus,
+            run.corpus,
             model=config.model,
             sampling=config.sampling,
             train=config.train,
-            train_span=this.kernel.train_span,
-            device=this.device.device,
+            train_span=run.kernel.train_span,
+            device=run.device.device,
         )
-        metrics = MetricsLog(at_the_end.enter_context(open_run(this)))
+        metrics = MetricsLog(at_the_end.enter_context(open_run(run)))
         checkpointer = checkpoints.Checkpointer(
-            this.run_dir.checkpoints,
+            run.folder.checkpoints,
             learner.tensors(),
             every_s=config.output.checkpoint_every_s,
             keep=config.output.keep_checkpoints,
@@ -132,42 +132,42 @@ def execute(this: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
         for listener in everyone:
             at_the_end.callback(listener.close)
         epochs = []
-        for report in reports(learner, this.corpus, config.train):
+        for report in reports(learner, run.corpus, config.train):
             for listener in everyone:
                 listener(report)
             if report.epoch_ended:
                 epochs.append(report)
-        finish_run(this, learner, epochs, metrics=metrics.path)
-    return this.run_dir
+        finish_run(run, learner, epochs, metrics=metrics.path)
+    return run.folder
 
 
-def plan(this: Run) -> dict[str, int]:
+def plan(run: Run) -> dict[str, int]:
     """What a run would do, in numbers, before anything is allocated."""
-    config, counts_V = this.config, this.corpus.vocab.known_counts_V
+    config, counts_V = run.config, run.corpus.vocab.known_counts_V
     keep_V = keep_probabilities(
         counts_V,
         threshold=config.sampling.subsample,
         formula=config.sampling.subsample_formula,
     )
     return {
-        "raw words": this.corpus.raw_words,
-        "words in vocabulary": len(this.corpus.train.ids_N),
-        "sentences": len(this.corpus.train.offsets_S) - 1,
-        "vocabulary": len(this.corpus.vocab),
+        "raw words": run.corpus.raw_words,
+        "words in vocabulary": len(run.corpus.train.ids_N),
+        "sentences": len(run.corpus.train.offsets_S) - 1,
+        "vocabulary": len(run.corpus.vocab),
         "words an epoch after subsampling": round(float(counts_V @ keep_V)),
         "epochs": config.train.epochs,
-        "bytes of the two tables": 2 * 4 * len(this.corpus.vocab) * config.model.dim,
+        "bytes of the two tables": 2 * 4 * len(run.corpus.vocab) * config.model.dim,
     }
 
 
 @contextmanager
-def open_run(this: Run) -> Iterator[Path]:
+def open_run(run: Run) -> Iterator[Path]:
     """Makes the folder ready, says in it what is going on, and yields the place for metrics.
 
     What an earlier, unfinished attempt left goes. A finished run that is to be replaced keeps its
     files, checkpoints aside, until `finish_run` puts all the new ones in their place.
     """
-    run_dir = this.run_dir
+    run_dir = run.folder
     if run_dir.is_finished():
         log.info("the vectors in %s stay until this run ends", run_dir.path)
         checkpoints.prune(run_dir.checkpoints, keep=0)
@@ -180,8 +180,8 @@ def open_run(this: Run) -> Iterator[Path]:
     if states := checkpoints.complete(run_dir.checkpoints):
         log.warning("starting over in %s: %s and older go", run_dir.path, states[-1].name)
     run_dir.clear()
-    write_text(run_dir.config, dump_yaml(this.config))
-    run_dir.write_started(_description(this))
+    run_dir.write_started(_description(run))
+    write_text(run_dir.config, dump_yaml(run.config))
     try:
         yield run_dir.metrics
     except DataError:  # found before anything was trained
@@ -191,36 +191,36 @@ def open_run(this: Run) -> Iterator[Path]:
         raise
 
 
-def finish_run(this: Run, learner: Learner, epochs: Sequence[Report], *, metrics: Path) -> None:
+def finish_run(run: Run, learner: Learner, epochs: Sequence[Report], *, metrics: Path) -> None:
     """Writes config, metrics, words, vectors and run.json, which makes the run finished."""
     last, train_s = epochs[-1], epochs[-1].run_seconds
     outcome = {
         "steps": last.step,
         "loss": last.loss,
         "heldout_loss": last.heldout_loss,
-        "prepare_s": round(this.prepare_s, 3),
+        "prepare_s": round(run.prepare_s, 3),
         "train_s": round(train_s, 3),
         "words_per_s": round(sum(epoch.words for epoch in epochs) / train_s),
         "centers_per_s": round(sum(epoch.centers for epoch in epochs) / train_s),
     }
-    this.run_dir.write_finished(
-        _description(this) | outcome,
-        vocab=this.corpus.vocab,
+    run.folder.write_finished(
+        _description(run) | outcome,
+        vocab=run.corpus.vocab,
         center_VD=learner.model.center.weight.detach().cpu().numpy(),
         context_VD=learner.model.context.weight.detach().cpu().numpy(),
-        dropped=this.corpus.dropped,
+        dropped=run.corpus.dropped,
         others={
-            this.run_dir.config: dump_yaml(this.config).encode(),
-            this.run_dir.metrics: metrics.read_bytes(),
+            run.folder.config: dump_yaml(run.config).encode(),
+            run.folder.metrics: metrics.read_bytes(),
         },
     )
 
 
-def _description(this: Run) -> dict[str, object]:
+def _description(run: Run) -> dict[str, object]:
     """What run.json tells of a run, finished or not."""
-    config, corpus = this.config, this.corpus
+    config, corpus = run.config, run.corpus
     return {
-        "started_at": this.started_at.isoformat(),
+        "started_at": run.started_at.isoformat(),
         "command": sys.argv,
         "versions": {
             "w2v": __version__,
@@ -229,10 +229,10 @@ def _description(this: Run) -> dict[str, object]:
             "numpy": np.__version__,
         },
         "machine": f"{platform.system()} {platform.machine()}",
-        "kernel": this.kernel.name,
-        "kernel_reason": this.kernel.reason,
-        "device": str(this.device.device),
-        "device_reason": this.device.reason,
+        "kernel": run.kernel.name,
+        "kernel_reason": run.kernel.reason,
+        "device": str(run.device.device),
+        "device_reason": run.device.reason,
         "threads": config.train.threads or torch.get_num_threads(),
         "seed": config.train.seed,
         "epochs": config.train.epochs,
@@ -261,7 +261,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_errors(this: Run) -> Iterator[None]:
+def _memory_errors(run: Run) -> Iterator[None]:
     """Turns memory that runs out, for which torch has several errors, into a StorageError."""
     try:
         yield
@@ -269,9 +269,9 @@ def _memory_errors(this: Run) -> Iterator[None]:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
-        tables_gb = plan(this)["bytes of the two tables"] / 1e9
+        tables_gb = plan(run)["bytes of the two tables"] / 1e9
         raise StorageError(
-            f"out of memory on {this.device.device}: the tables of {len(this.corpus.vocab):,} "
-            f"words take {tables_gb:.1f} GB, {this.config.train.optimizer} and batches more",
+            f"out of memory on {run.device.device}: the tables of {len(run.corpus.vocab):,} "
+            f"words take {tables_gb:.1f} GB, {run.config.train.optimizer} and batches more",
             hint="lower model.dim, train.batch_size, sampling.window or sampling.negatives",
         ) from error

@@ -45,7 +45,7 @@ def train(
 
     folder = Path(loaded.config.output.run or default_run(loaded.path).path)
     with download_bar() as bar:
-        this = training.prepare_run(
+        prepared = training.prepare_run(
             loaded.config,
             folder,
             data_folder=data_folder(),
@@ -53,8 +53,8 @@ def train(
             download_progress=bar,
         )
     if dry_run:
-        for what, number in training.plan(this).items():
+        for what, number in training.plan(prepared).items():
             typer.echo(f"{what}\t{number}")
         return
-    training.execute(this, listeners=() if quiet else (progress_listener(),))
+    training.execute(prepared, listeners=() if quiet else (progress_listener(),))
     typer.echo(folder)
