@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# TORCH=cpu pins the CPU-friendly set; TORCH=cuda takes torch as the index offers it.
+# TORCH=cpu pins the CPU-friendly set; TORCH=cuda takes torch as the index offers it. Another value
+# makes the environment anew, so give the same one to every target.
 TORCH ?= cpu
 CORE := $(VENV)/installed-core-$(TORCH)
 DEV := $(VENV)/installed-dev-$(TORCH)
@@ -12,7 +13,7 @@ DEV := $(VENV)/installed-dev-$(TORCH)
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(CORE) ## install, train on Python's own documentation, show neighbours
+quickstart: $(CORE) ## install, train on Python's own documentation, show neighbors
 	$(BIN)/w2v train --config quickstart.yaml --force
 	@for word in float32 lowercase thread socket; do \
 	  echo; echo "$$ w2v similar $$word -k 4"; $(BIN)/w2v similar $$word -k 4 --run runs/quickstart; done
@@ -46,13 +47,13 @@ clean: ## remove the virtual environment and the caches, never data/ or runs/
 
 $(VENV)/constraints-$(TORCH).txt: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "w2v needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	@if [ "$(TORCH)" = cpu ]; then cp constraints.txt $@; else grep -v '^torch==' constraints.txt > $@; fi
 
 $(CORE): $(VENV)/constraints-$(TORCH).txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable .
-	@rm -f $(VENV)/installed-*; touch $@
+	@touch $@
 
 $(DEV): $(VENV)/constraints-$(TORCH).txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[dev]'
-	@rm -f $(VENV)/installed-*; touch $@ $(CORE)
+	@touch $@ $(CORE)

@@ -37,13 +37,14 @@ def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
     for step in (9, 10, 100):
         checkpoints.save(tmp_path, step=step, tensors={"x": torch.ones(1)}, position={})
     (tmp_path / "step-notes.json").write_text("mine")
+    (tmp_path / "step-mine.safetensors").write_text("mine too")
     (tmp_path / ".w2v-tmp-stray").write_text("half")
     (tmp_path / "step-99.safetensors").write_text("its JSON was never written")
     checkpoints.prune(tmp_path, keep=2)
     assert steps_in(tmp_path) == [10, 100]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "step-10.json", "step-10.safetensors", "step-100.json", "step-100.safetensors",
-        "step-notes.json",
+        "step-mine.safetensors", "step-notes.json",
     ]  # fmt: skip
 
 

@@ -357,6 +357,21 @@ def test_a_full_stdout_exits_with_5(tiny_options, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_nohup_is_honored(tiny_options, tmp_path):
+    command = [sys.executable, "-m", "w2v", "train", *tiny_options, "--run", "runs/tiny"]
+    ignoring = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    ignoring += f"os.execv({command[0]!r}, {command!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", ignoring], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as trainer:
+        assert "config" in trainer.stderr.readline()
+        trainer.send_signal(signal.SIGHUP)
+        trainer.stderr.read()
+        assert trainer.wait(timeout=60) == 0
+    assert RunDir(tmp_path / "runs/tiny").is_finished()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_training_with_its_code(sent, code, tiny_options, tmp_path):
     command = [sys.executable, "-m", "w2v", "train", *tiny_options, "--run", "runs/tiny"]

@@ -348,15 +348,15 @@ def test_wrong_overrides(override, complaint):
         ),
         (
             "sampling: {block: 32}",
-            "1:12: sampling.block=32 needs sampling.shared_negatives",
+            "1:12: sampling.shared_negatives needs a number (64, say) with sampling.block=32",
         ),
         (
             "sampling: {shared_negatives: 5}",
-            "1:12: sampling.block=1 has no use for sampling.shared_negatives",
+            "1:12: sampling.shared_negatives must be null with sampling.block=1",
         ),
         (
             "corpus: {name: ptb, heldout_every: 7}",
-            "1:21: corpus.heldout_every has no use: ptb has a held-out text of its own",
+            "1:21: corpus.heldout_every must be null: ptb has a held-out text of its own",
         ),
         (
             "corpus: {name: text}",

@@ -238,10 +238,13 @@ def test_a_run_needs_a_folder(tmp_path):
 def test_clearing_removes_the_runs_own_files_only(tmp_path):
     run = make_run(tmp_path / "r")
     run.checkpoints.mkdir()
-    (run.checkpoints / "step-1").write_text("")
     (run.path / "notes.txt").write_text("mine")
     run.clear()
     assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
+    run.checkpoints.mkdir()
+    (run.checkpoints / "theirs.pt").write_text("mine as well")
+    run.clear()
+    assert (run.checkpoints / "theirs.pt").exists()
     run.clear()
     RunDir(tmp_path / "nowhere").clear()
     assert not (tmp_path / "nowhere").exists()

@@ -186,6 +186,50 @@ def test_a_great_learning_rate_diverges_with_advice(config):
     assert "lower train.lr" in error.value.hint
 
 
+def test_an_epoch_without_pairs_after_others_keeps_what_was_trained(config, monkeypatch):
+    reports = training.reports
+
+    def run_dry(learner, corpus, section):
+        for report in reports(learner, corpus, section):
+            yield report
+            if report.epoch_ended:
+                raise DataError("no training pairs")
+
+    monkeypatch.setattr(training, "reports", run_dry)
+    with pytest.raises(DataError):
+        w2v.train(config(), run="runs/a")
+    assert training.checkpoints.complete(training.Path("runs/a/checkpoints"))
+
+
+def test_force_replaces_a_damaged_run_and_no_stranger(config):
+    run = w2v.train(config(), run="runs/a")
+    (run.checkpoints / "mine.pt").write_text("mine")
+    run.info.write_text("{")
+    with pytest.raises(DataError, match="is damaged") as error:
+        w2v.train(config(), run="runs/a")
+    assert "--force" in error.value.hint
+    w2v.train(config(), run="runs/a", force=True)
+    assert run.is_finished()
+    assert (run.checkpoints / "mine.pt").read_text() == "mine"
+
+
+def test_a_start_that_is_killed_can_be_repeated(config, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    run = RunDir(training.Path("runs/a"))
+    for owner, name in (
+        (training, "write_text"),
+        (training, "dump_yaml"),
+        (RunDir, "write_started"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                w2v.train(config(), run="runs/a")
+    assert w2v.train(config(), run="runs/a") == run
+
+
 def test_an_unfinished_attempt_is_started_over(config):
     run = RunDir(training.Path("runs/a"))
     run.checkpoints.mkdir(parents=True)
@@ -226,8 +270,8 @@ def test_threads_are_used_and_given_back(config, monkeypatch):
         yield from reports(*arguments)
 
     monkeypatch.setattr(training, "reports", watched)
-    run = w2v.train(config("train.threads=1"), run="runs/a")
-    assert seen == [1] == [run.read_info()["threads"]]
+    run = w2v.train(config(f"train.threads={before + 1}"), run="runs/a")
+    assert seen == [before + 1] == [run.read_info()["threads"]]
     assert torch.get_num_threads() == before
 
 

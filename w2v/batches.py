@@ -8,7 +8,8 @@ A `Span` enters; steps of `Batch`es leave, shuffled. Two makers build the same `
   the center's number of contexts. In expectation over the draws that is the textbook loss, for
   any J; one matrix product of T rows replaces T products of one row.
 Where contexts are to be avoided, neither scores a negative that is one of its center's contexts:
-the textbook maker draws it again, the blocked one lets the others count for it.
+the textbook maker draws it again, the blocked one lets the others count for it (where there are
+others: of J negatives that are all contexts, none is scored).
 
 Legend: W = window, K = negatives for a context, N = words of a span, B = blocks, T = centers in a
 block, H = T + 2W words around a block, J = negatives that a block shares, L = targets of a block,

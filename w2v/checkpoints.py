@@ -74,7 +74,8 @@ def prune(folder: Path, *, keep: int) -> None:
     for state in states[: max(0, len(states) - keep)]:
         state.unlink(missing_ok=True)
     for tensors in folder.glob("step-*.safetensors"):
-        if not tensors.with_suffix(".json").exists():
+        state = tensors.with_suffix(".json")
+        if STATE_NAME.fullmatch(state.name) and not state.exists():
             tensors.unlink(missing_ok=True)
     sweep_temporaries(folder)
 

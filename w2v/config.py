@@ -164,11 +164,11 @@ def disagreements(
             what = f"corpus.{key} needs corpus.name={owner}; found corpus.name={corpus.name}"
             yield (name, ("corpus", key)), what
     if corpus.name == "ptb" and corpus.heldout_every is not None:
-        what = "corpus.heldout_every has no use: ptb has a held-out text of its own"
+        what = "corpus.heldout_every must be null: ptb has a held-out text of its own"
         yield (name, ("corpus", "heldout_every")), what
     if (sampling.block > 1) != (sampling.shared_negatives is not None):
-        need = "needs" if sampling.block > 1 else "has no use for"
-        what = f"sampling.block={sampling.block} {need} sampling.shared_negatives"
+        rule = "needs a number (64, say)" if sampling.block > 1 else "must be null"
+        what = f"sampling.shared_negatives {rule} with sampling.block={sampling.block}"
         yield (("sampling", "block"), ("sampling", "shared_negatives")), what
     if train.batch_size % sampling.block:
         sizes = f"train.batch_size={train.batch_size} is not a multiple of sampling.block"

@@ -1,8 +1,8 @@
 """Files written whole or not at all, their digests, and text that may be compressed.
 
-Every write of the package goes through `atomic_write`: a unique temporary file in the target's
-own folder, flushed and fsynced, moved over the target in one step, the folder fsynced. A reader
-therefore sees the old file or the complete new one.
+Every write of the package, but for the growing `metrics.jsonl`, goes through `atomic_write`: a
+unique temporary file in the target's own folder, flushed and fsynced, moved over the target in one
+step, the folder fsynced. A reader therefore sees the old file or the complete new one.
 """
 
 import bz2

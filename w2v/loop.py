@@ -43,9 +43,8 @@ HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured o
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
 CPU = torch.device("cpu")
-INIT_STREAM, SPANS_STREAM, DRAWS_STREAM, ORDER_STREAM, HELDOUT_STREAM = range(
-    5
-)  # streams of random numbers
+# What random numbers are for; each has a stream of its own.
+INIT_STREAM, SPANS_STREAM, DRAWS_STREAM, ORDER_STREAM, HELDOUT_STREAM = range(5)
 
 
 class Learner(NamedTuple):

@@ -1,7 +1,7 @@
 """The run folder: what its files are called, how they are written, checked and found again.
 
 A trained vocabulary and tables enter, a folder that explains itself leaves; later the folder
-enters and `WordVectors` leave. `run.json` is written last and makes the run finished; it holds
+enters and `WordVectors` leave. `run.json` says `finished` last of all and makes it so; it holds
 the digests of the other files, because no format notices a flipped bit. Nothing here needs torch,
 so that asking a run is quick; paths are made when they are needed, so a moved run still works.
 
@@ -19,8 +19,8 @@ Legend: V = words, <unk> included; D = dimensions.
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ DROPPED = "dropped.tsv"
 METRICS = "metrics.jsonl"
 INFO = "run.json"
 CHECKPOINTS = "checkpoints"
-FILES = (INFO, CONFIG, VOCAB, VECTORS, DROPPED, METRICS)  # a run dies with the first
+FILES = (INFO, CONFIG, VOCAB, VECTORS, DROPPED, METRICS)
 
 SCHEMA = 1  # of run.json and all that it names
 
@@ -101,32 +101,43 @@ class RunDir:
         """Refuses to train into a finished run, or over somebody's files, unless `force`.
 
         Raises:
+            DataError: run.json is damaged.
             StorageError: the run is finished, or its place is taken by other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise StorageError(f"{self.path} is a file; a run needs a folder")
-        taken = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
-        if not force and taken and INFO not in taken:
-            raise StorageError(
-                f"{self.path} is no run folder, yet it holds {taken[0]}",
-                hint="--run DIR takes another folder, --force replaces the file",
-            )
-        if not force and self.is_finished():
-            raise StorageError(
-                f"{self.path} holds a finished run", hint="--force replaces it, --run DIR spares it"
-            )
+        if force:
+            return
+        hint = "--force replaces it, --run DIR spares it"
+        taken = [name for name in FILES if (self.path / name).exists()]
+        if taken and INFO not in taken:
+            raise StorageError(f"{self.path} is no run folder, yet it holds {taken[0]}", hint=hint)
+        try:
+            finished = self.is_finished()
+        except DataError as error:
+            raise DataError(str(error), hint=hint) from error
+        if finished:
+            raise StorageError(f"{self.path} holds a finished run", hint=hint)
+
+    def holds_finished(self) -> bool:
+        """Whether there is a finished run that a new one must spare until it ends."""
+        try:
+            return self.is_finished()
+        except DataError as error:
+            log.warning("replacing a damaged run: %s", error)
+            return False
 
     def clear(self) -> None:
-        """Removes a run's own files and nothing else; run.json goes first.
+        """Removes the files of a run that never finished; run.json, which tells so, goes last.
 
         Raises:
             StorageError: a file cannot be removed.
         """
         try:
-            for name in FILES:
+            for name in (*(name for name in FILES if name != INFO), INFO):
                 (self.path / name).unlink(missing_ok=True)
-            if self.checkpoints.is_dir():
-                shutil.rmtree(self.checkpoints)
+            with suppress(OSError):  # not there, or with somebody's files in it
+                self.checkpoints.rmdir()
             sweep_temporaries(self.path)
         except OSError as error:
             raise StorageError(f"cannot clear {self.path}: {error.strerror}") from error
@@ -183,6 +194,8 @@ class RunDir:
         try:
             info = json.loads(self.info.read_bytes())
         except OSError as error:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise unreadable(self.info, error) from error
             raise DataError(
                 f"{self.path} is no run folder: {INFO}: {error.strerror}",
                 hint="a run folder is what w2v train writes when it ends",

@@ -7,6 +7,7 @@
 
 import logging
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +24,16 @@ from w2v.config import Config, dump_yaml
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
 from w2v.errors import DataError, StorageError
-from w2v.files import TEMP_PREFIX, require_writable, write_text
+from w2v.files import TEMP_PREFIX, require_writable, sweep_temporaries, write_text
 from w2v.loop import Learner, make_learner, reports
 from w2v.reporting import Listener, MetricsLog, Report
 from w2v.rundir import RunDir
 from w2v.runs import default_run
 from w2v.sampling import keep_probabilities
 from w2v.sources import data_folder, open_source
+
+# What torch says where an allocation fails: Linux, Windows, CUDA and MPS each in its own words.
+OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ def prepare_run(
     """Checks all that can fail before training, the cheap first, and opens the corpus.
 
     Raises:
-        ConfigError: device or kernel are not to be had here.
+        ConfigError: the device is not to be had here.
         StorageError: `folder` holds a finished run and `force` is not set, or is not writable.
         DownloadError, DataError: the corpus.
     """
@@ -168,9 +172,10 @@ def open_run(run: Run) -> Iterator[Path]:
     files, checkpoints aside, until `finish_run` puts all the new ones in their place.
     """
     run_dir = run.folder
-    if run_dir.is_finished():
-        log.info("the vectors in %s stay until this run ends", run_dir.path)
+    if run_dir.holds_finished():
+        log.info("the vectors in %s stay until this run ends; checkpoints go", run_dir.path)
         checkpoints.prune(run_dir.checkpoints, keep=0)
+        sweep_temporaries(run_dir.path)
         metrics = run_dir.path / f"{TEMP_PREFIX}{run_dir.metrics.name}"
         try:
             yield metrics
@@ -179,15 +184,17 @@ def open_run(run: Run) -> Iterator[Path]:
         return
     if states := checkpoints.complete(run_dir.checkpoints):
         log.warning("starting over in %s: %s and older go", run_dir.path, states[-1].name)
+    checkpoints.prune(run_dir.checkpoints, keep=0)
     run_dir.clear()
     run_dir.write_started(_description(run))
     write_text(run_dir.config, dump_yaml(run.config))
     try:
         yield run_dir.metrics
-    except DataError:  # found before anything was trained
-        run_dir.clear()
-        with suppress(OSError):  # not empty
-            run_dir.path.rmdir()
+    except DataError:
+        if not checkpoints.complete(run_dir.checkpoints):  # nothing was trained
+            run_dir.clear()
+            with suppress(OSError):  # not empty
+                run_dir.path.rmdir()
         raise
 
 
@@ -233,7 +240,7 @@ def _description(run: Run) -> dict[str, object]:
         "kernel_reason": run.kernel.reason,
         "device": str(run.device.device),
         "device_reason": run.device.reason,
-        "threads": config.train.threads or torch.get_num_threads(),
+        "threads": torch.get_num_threads(),
         "seed": config.train.seed,
         "epochs": config.train.epochs,
         "min_count": config.vocab.min_count,
@@ -253,11 +260,13 @@ def _description(run: Run) -> dict[str, object]:
 def _threads(number: int | None) -> Iterator[None]:
     """Lets torch use so many CPU threads, and afterwards as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
+    if number is not None:
+        torch.set_num_threads(number)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if number is not None:
+            torch.set_num_threads(before)
 
 
 @contextmanager
@@ -266,12 +275,11 @@ def _memory_errors(run: Run) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "can't allocate memory" not in str(error):
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        tables_gb = plan(run)["bytes of the two tables"] / 1e9
+        tables_gb = 2 * 4 * len(run.corpus.vocab) * run.config.model.dim / 1e9
         raise StorageError(
             f"out of memory on {run.device.device}: the tables of {len(run.corpus.vocab):,} "
             f"words take {tables_gb:.1f} GB, {run.config.train.optimizer} and batches more",
-            hint="lower model.dim, train.batch_size, sampling.window or sampling.negatives",
+            hint="lower model.dim, vocab.max_size or train.batch_size, or take optimizer adagrad",
         ) from error

@@ -67,13 +67,16 @@ def main(argv: list[str] | None = None) -> NoReturn:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us, as daemons do
             setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "r+")))
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, _leave)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup's
+            signal.signal(number, _leave)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     sys.exit(_exit_code(argv))
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
+    typer.echo(f"w2v: ended by {signal.Signals(number).name}", err=True)
     # As an exception, so that half-written files are removed on the way out.
     sys.exit(128 + number)
 
