@@ -14,6 +14,7 @@ import pytest
 from w2v.errors import StorageError
 from w2v.files import (
     TEMP_PREFIX,
+    atomic_folder,
     atomic_write,
     open_compressed,
     require_writable,
@@ -234,3 +235,37 @@ def test_compressed_or_plain(tmp_path, name, pack):
     (tmp_path / name).write_bytes(pack(b"one\ntwo\n"))
     with open_compressed(tmp_path / name) as file:
         assert file.read() == b"one\ntwo\n"
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "made" / "folder"
+
+    def fail_in_the_middle():
+        with atomic_folder(target, proof="p") as build:
+            (build / "p").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_middle()
+    assert list(target.parent.iterdir()) == []
+    with atomic_folder(target, proof="p") as build:
+        (build / "p").write_text("whole")
+        assert not target.exists()
+    assert (target / "p").read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_that_came_in_between_is_kept(tmp_path):
+    target = tmp_path / "folder"
+
+    def overtaken(name):
+        with atomic_folder(target, proof="p") as build:
+            (build / "p").write_text("ours")
+            target.mkdir()
+            (target / name).write_text("theirs")
+
+    overtaken("p")
+    assert (target / "p").read_text() == "theirs"
+    with pytest.raises(StorageError, match="cannot write"):
+        overtaken("unproven")
+    assert list(tmp_path.iterdir()) == [target]

@@ -19,12 +19,6 @@ Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V
 import hashlib
 import json
 import logging
-import os
-import platform
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -34,15 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v.errors import DataError
-from w2v.files import (
-    TEMP_PREFIX,
-    atomic_write,
-    fsync_folder,
-    sha256,
-    unreadable,
-    unwritable,
-    write_text,
-)
+from w2v.files import atomic_folder, atomic_write, sha256, unreadable, write_text
 from w2v.sources import Source, read_texts
 from w2v.tokens import TokenLog, TokenPool, TokenRule
 from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, to_tsv
@@ -123,7 +109,7 @@ def prepare(
     if corpus is not None:
         logger.info("corpus %s: found in %s", source.name, target)
         return corpus
-    with _build_folder(target) as build:
+    with atomic_folder(target, proof=MANIFEST) as build:
         _build(source, settings, folder=build, digest=digest)
         if _stamps(source) != stamps:
             raise DataError(f"{_names(source)}: changed while it was read; start again")
@@ -268,50 +254,3 @@ def _stamps(source: Source) -> list[tuple[int, int]]:
 def _names(source: Source) -> str:
     first, *others = source.train
     return f"{first} and {len(others):,} more" if others else f"{first}"
-
-
-@contextmanager
-def _build_folder(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target` that becomes it if the block ends well.
-
-    Two processes may build at once: both build the same, and the later one lets its own go.
-    """
-    build = target.with_name(f"{_build_prefix()}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        shutil.rmtree(target, ignore_errors=True)  # where it is damaged
-        build.mkdir()
-        yield build
-        _land(build, target)
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
-
-
-def _land(build: Path, target: Path) -> None:
-    try:
-        build.rename(target)
-    except OSError:
-        if not (target / MANIFEST).exists():
-            raise
-    fsync_folder(target.parent)
-
-
-def _build_prefix() -> str:
-    return f"{TEMP_PREFIX}{platform.node()}-"
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what builds left that were killed: their process, named in the folder, is gone."""
-    if os.name != "posix":
-        return
-    for stray in folder.glob(f"{_build_prefix()}*"):
-        pid = int(stray.name.removeprefix(_build_prefix()).split("-")[0])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            shutil.rmtree(stray, ignore_errors=True)
-        except PermissionError:
-            continue  # it lives, under another user

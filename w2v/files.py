@@ -11,6 +11,8 @@ import gzip
 import hashlib
 import lzma
 import os
+import platform
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -87,6 +89,38 @@ def write_together(contents: Mapping[Path, bytes | memoryview]) -> None:
             os.fsync(file.fileno())
 
 
+@contextmanager
+def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
+    """Yields a new folder beside `target` that becomes it if the block ends well.
+
+    Two processes may build at once: both build the same, and the later one lets its own go.
+
+    Args:
+        target: replaced where it is there already.
+        proof: the name of the file that is written last; it shows that another process was first.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    build = target.with_name(f"{_build_prefix()}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_builds(target.parent)
+        shutil.rmtree(target, ignore_errors=True)
+        build.mkdir()
+        yield build
+        try:
+            build.rename(target)
+        except OSError:
+            if not (target / proof).exists():
+                raise
+        fsync_folder(target.parent)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     r"""Writes `text` as UTF-8 with `\n` line ends, whole or not at all. Raises `StorageError`."""
     write_bytes(path, text.encode())
@@ -148,3 +182,21 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _build_prefix() -> str:
+    return f"{TEMP_PREFIX}{platform.node()}-"
+
+
+def _sweep_builds(folder: Path) -> None:
+    """Removes what builds left that were killed: their process, named in the folder, is gone."""
+    if os.name != "posix":
+        return
+    for stray in folder.glob(f"{_build_prefix()}*"):
+        pid = int(stray.name.removeprefix(_build_prefix()).split("-")[0])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            shutil.rmtree(stray, ignore_errors=True)
+        except PermissionError:
+            continue  # it lives, under another user

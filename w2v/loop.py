@@ -40,6 +40,7 @@ from w2v.reporting import Report
 SPAN_WORDS = 1 << 20  # words that are subsampled and shuffled together; PTB fits in one span
 REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
 HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
+HELDOUT_BATCH = 512
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
 CPU = torch.device("cpu")
@@ -115,8 +116,8 @@ def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
     draws = _generator(CPU, HELDOUT_SEED, HELDOUT_STREAM)
     for start, end in spans(sentences, max_words=SPAN_WORDS)[:1]:
         span = draw_span(*cut(sentences, start, end, device=CPU), textbook, draws)
-        several = batch_steps(span, textbook, Streams(draws, draws), batch_size=512)
-        for step in islice(several, HELDOUT_CENTERS // 512):
+        several = batch_steps(span, textbook, Streams(draws, draws), batch_size=HELDOUT_BATCH)
+        for step in islice(several, HELDOUT_CENTERS // HELDOUT_BATCH):
             yield from step
 
 
