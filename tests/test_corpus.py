@@ -28,6 +28,7 @@ SETTINGS = {
     "min_count": 1,
     "max_size": None,
 }
+BUFFER_KIB = 48 * 1024  # what the allocators may keep of freed blocks
 PARTS = ["train_ids", "train_offsets", "heldout_ids", "heldout_offsets"]
 
 
@@ -321,9 +322,10 @@ def test_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
     real = corpus_module._build
 
     def build_while_growing(source, *args, **kwargs):
-        real(source, *args, **kwargs)
+        built = real(source, *args, **kwargs)
         with source.train[0].open("a") as file:
             file.write("more\n")
+        return built
 
     monkeypatch.setattr(corpus_module, "_build", build_while_growing)
     with pytest.raises(DataError, match=r"train0\.txt: changed while it was read"):
@@ -393,6 +395,31 @@ def test_bytes_are_independent_of_hashing_and_threads(tmp_path):
         )
     manifests = [next((tmp_path / seed).rglob("corpus.json")).read_bytes() for seed in ("0", "1")]
     assert manifests[0] == manifests[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_memory_is_bounded_by_the_vocabulary_and_a_buffer(tmp_path):
+    rng = np.random.default_rng(0)
+    line = "w%d " * 20 + "\n"
+    part = "".join(line % tuple(row) for row in rng.integers(1000, 9000, (9000, 20)))  # 1 MiB
+    for name, size in (("small.txt", 12), ("large.txt", 72)):
+        (tmp_path / name).write_text(part * size)
+    program = (
+        "import pathlib, sys\n"
+        "from w2v.corpus import prepare; from w2v.sources import Source\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "for name in ('small.txt', 'large.txt'):\n"
+        "    prepare(Source('text', (folder / name,), ()), folder=folder, lowercase=True,\n"
+        "            token_pattern=None, heldout_every=100, min_count=1, max_size=None)\n"
+        # Not ru_maxrss: a new process inherits that of its parent.
+        "    status = pathlib.Path('/proc/self/status').read_text()\n"
+        "    print(status.partition('VmHWM:')[2].split()[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    small_kib, large_kib = (int(peak) for peak in done.stdout.split())
+    assert large_kib - small_kib < BUFFER_KIB
 
 
 def test_sentences_tell_their_number():

@@ -1,9 +1,9 @@
 """The corpus: text files become sentences of word ids in memory-mapped files on disk.
 
 A `Source` and the settings enter; a `Corpus` leaves. The text is cut into tokens once: while it is
-counted, tokens are noted in scratch files by provisional numbers, and when the vocabulary is known
-these are turned into ids. Memory holds the distinct tokens and a few blocks, never the text.
-The vocabulary is that of the training lines.
+counted, tokens are noted on disk by provisional numbers, and when the vocabulary is known these are
+turned into ids, in the same file. Memory holds the distinct tokens and a few blocks, never the
+text. The vocabulary is that of the training lines.
 
 A corpus is kept in `corpora/<fingerprint>/`; the fingerprint covers the bytes of the text, the
 settings and FORMAT. Its files:
@@ -19,7 +19,10 @@ Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V
 import hashlib
 import json
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, NamedTuple
@@ -30,8 +33,10 @@ import numpy.typing as npt
 from w2v.errors import DataError
 from w2v.files import atomic_folder, atomic_write, sha256, unreadable, write_text
 from w2v.sources import Source, read_texts
-from w2v.tokens import TokenLog, TokenPool, TokenRule
+from w2v.tokens import END, Ints, Numbers, TokenLog, TokenPool, TokenRule, map_ahead
 from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, to_tsv
+
+Ids = npt.NDArray[np.int32]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +45,7 @@ MANIFEST = "corpus.json"
 VOCAB = "vocab.tsv"
 DROPPED = "dropped.tsv"
 PARTS = ("train", "heldout")
+END_ID = -1  # stands at the end of a line until the offsets are told
 BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks of 16 MiB
 
 
@@ -47,8 +53,8 @@ BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks 
 class Sentences:
     """Sentences of word ids, end to end: sentence s is ids_N[offsets_S[s] : offsets_S[s + 1]]."""
 
-    ids_N: npt.NDArray[np.int32]
-    offsets_S: npt.NDArray[np.int64]  # S + 1 of them; a sentence may be empty
+    ids_N: Ids
+    offsets_S: Ints  # S + 1 of them; a sentence may be empty
 
     def __len__(self) -> int:
         return len(self.offsets_S) - 1
@@ -110,16 +116,21 @@ def prepare(
         logger.info("corpus %s: found in %s", source.name, target)
         return corpus
     with atomic_folder(target, proof=MANIFEST) as build:
-        _build(source, settings, folder=build, digest=digest)
+        vocab, dropped = _build(source, settings, folder=build, digest=digest)
         if _stamps(source) != stamps:
             raise DataError(f"{_names(source)}: changed while it was read; start again")
-        return _load(build, digest=digest)
+        return _corpus(build, vocab, dropped, digest=digest)
 
 
-def _build(source: Source, settings: Settings, *, folder: Path, digest: str) -> None:
+def _build(
+    source: Source, settings: Settings, *, folder: Path, digest: str
+) -> tuple[Vocab, WordCounts]:
     """Counts, chooses the vocabulary, encodes; writes every file of the corpus."""
     pool = TokenPool(settings.rule)
-    with TokenLog(folder) as train, TokenLog(folder) as heldout:
+    sums: dict[str, str] = {}
+    with ExitStack() as stack:
+        files = [stack.enter_context(atomic_write(folder / _ids(part))) for part in PARTS]
+        train, heldout = (_log(file) for file in files)
         _count(source, settings.heldout_every, pool, train=train, heldout=heldout)
         words = pool.words()
         counts_W = train.counts(len(words))
@@ -134,11 +145,17 @@ def _build(source: Source, settings: Settings, *, folder: Path, digest: str) -> 
             f"{len(vocab) - 1:,}",
         )
         ids_W = vocab.encode(words)
-        for part, log in zip(PARTS, (train, heldout), strict=True):
-            _encode(log, ids_W, folder=folder, part=part)
-    write_text(folder / VOCAB, vocab.to_tsv())
-    write_text(folder / DROPPED, to_tsv(dropped))
-    write_text(folder / MANIFEST, _manifest(folder, digest=digest))
+        ids_W[END] = END_ID
+        for part, log, file in zip(PARTS, (train, heldout), files, strict=True):
+            with atomic_write(folder / _offsets(part)) as offsets_file:
+                sums[_ids(part)], sums[_offsets(part)] = _encode(
+                    log, ids_W, ids_file=file, offsets_file=offsets_file
+                )
+    for name, text in ((VOCAB, vocab.to_tsv()), (DROPPED, to_tsv(dropped))):
+        write_text(folder / name, text)
+        sums[name] = sha256(folder / name)
+    write_text(folder / MANIFEST, _manifest(sums, digest=digest))
+    return vocab, dropped
 
 
 def _count(
@@ -146,43 +163,81 @@ def _count(
 ) -> None:
     """Cuts all text into tokens, and parts training lines from held-out ones."""
     num_lines = 0
-    for tokens in pool.number_all(read_texts(source.train, block_bytes=BLOCK_BYTES)):
+    for numbers_N in pool.number_all(read_texts(source.train, block_bytes=BLOCK_BYTES)):
         if every is None:
-            train.note(tokens)
+            train.note(numbers_N)
             continue
-        lines_S = np.arange(1, len(tokens.lengths_S) + 1) + num_lines
+        ends_S = np.flatnonzero(numbers_N == END)
+        lines_S = np.arange(1, len(ends_S) + 1) + num_lines
         num_lines += len(lines_S)
-        train.note(tokens.of_lines(lines_S % every != 0))
-        heldout.note(tokens.of_lines(lines_S % every == 0))
-    for tokens in pool.number_all(read_texts(source.heldout, block_bytes=BLOCK_BYTES)):
-        heldout.note(tokens)
+        aside_N = np.repeat(lines_S % every == 0, np.diff(ends_S, prepend=-1))
+        train.note(numbers_N[~aside_N])
+        heldout.note(numbers_N[aside_N])
+    for numbers_N in pool.number_all(read_texts(source.heldout, block_bytes=BLOCK_BYTES)):
+        heldout.note(numbers_N)
 
 
-def _encode(log: TokenLog, ids_W: npt.NDArray[np.int32], *, folder: Path, part: str) -> None:
+def _log(file: BinaryIO) -> TokenLog:
+    """A log where the ids will be: a file that is new to the system costs more than its reading."""
+    file.write(_header("<i4", 0))
+    return TokenLog(file)
+
+
+def _encode(
+    log: TokenLog, ids_W: Ids, *, ids_file: BinaryIO, offsets_file: BinaryIO
+) -> tuple[str, str]:
     """Writes the ids of noted tokens and the offsets of their sentences, `<unk>` left out.
 
     Written front to back, not through a memory map: a full disk is then an error, not a signal.
+    The ids overwrite the log, but never what is still to be read: a token gives one id at the most.
+
+    Returns the SHA-256 of both files.
     """
     num_ids = int(log.counts(len(ids_W))[ids_W != UNK_ID].sum())
+    ids, offsets = _Output(ids_file), _Output(offsets_file)
+    ids.write(_header("<i4", num_ids))
+    offsets.write(_header("<i8", log.num_lines + 1) + np.int64(0).tobytes())
     end = 0
-    with (
-        atomic_write(folder / f"{part}_ids.npy") as ids_file,
-        atomic_write(folder / f"{part}_offsets.npy") as offsets_file,
-    ):
-        _write_header(ids_file, "<i4", num_ids)
-        _write_header(offsets_file, "<i8", log.num_lines + 1)
-        offsets_file.write(np.int64(0).tobytes())
-        for tokens in log:
-            kept = tokens.of_kind(ids_W[tokens.numbers_N] != UNK_ID)
-            ends_S = end + np.cumsum(kept.lengths_S)
-            ids_file.write(ids_W[kept.numbers_N].tobytes())
-            offsets_file.write(ends_S.tobytes())
-            end += len(kept.numbers_N)
+    for ids_N, ends_S in map_ahead(partial(_sentences, ids_W=ids_W), log):
+        ids.write(ids_N.data)
+        offsets.write((end + ends_S).data)
+        end += len(ids_N)
+    return ids.finish(), offsets.finish()
 
 
-def _write_header(file: BinaryIO, dtype: str, size: int) -> None:
-    header = {"descr": dtype, "fortran_order": False, "shape": (size,)}
-    np.lib.format.write_array_header_1_0(file, header)
+def _sentences(numbers_N: Numbers, *, ids_W: Ids) -> tuple[Ids, Ints]:
+    """The ids of the words in vocabulary, and where among them each line ends."""
+    ids_N = ids_W.take(numbers_N)  # twice as fast as ids_W[numbers_N]
+    ids_N = ids_N[ids_N != UNK_ID]
+    ends_S = np.flatnonzero(ids_N == END_ID)
+    return ids_N[ids_N != END_ID], ends_S - np.arange(len(ends_S))
+
+
+class _Output:
+    """What is written to a file from its start, over what it held, and the SHA-256 of that."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._end = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.seek(self._end)
+        self._file.write(data)
+        self._end = self._file.tell()
+        self._digest.update(data)
+
+    def finish(self) -> str:
+        self._file.truncate(self._end)
+        return self._digest.hexdigest()
+
+
+def _header(dtype: str, size: int) -> bytes:
+    """The header of a `.npy` file of `size` numbers; all sizes give it the same length."""
+    header = BytesIO()
+    content = {"descr": dtype, "fortran_order": False, "shape": (size,)}
+    np.lib.format.write_array_header_1_0(header, content)
+    return header.getvalue()
 
 
 def _open(folder: Path, *, digest: str) -> Corpus | None:
@@ -190,32 +245,44 @@ def _open(folder: Path, *, digest: str) -> Corpus | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        if (folder / MANIFEST).read_bytes() == _manifest(folder, digest=digest).encode():
-            return _load(folder, digest=digest)
+        sums = {name: sha256(folder / name) for name in _files()}
+        if (folder / MANIFEST).read_bytes() == _manifest(sums, digest=digest).encode():
+            vocab = Vocab.from_tsv((folder / VOCAB).read_text("utf-8"), path=folder / VOCAB)
+            dropped = from_tsv((folder / DROPPED).read_text("utf-8"), path=folder / DROPPED)
+            return _corpus(folder, vocab, dropped, digest=digest)
         logger.warning("the corpus in %s is damaged: building it anew", folder)
     except OSError as error:
         logger.warning("the corpus in %s is damaged: building it anew: %s", folder, error)
     return None
 
 
-def _load(folder: Path, *, digest: str) -> Corpus:
-    vocab = Vocab.from_tsv((folder / VOCAB).read_text("utf-8"), path=folder / VOCAB)
-    dropped = from_tsv((folder / DROPPED).read_text("utf-8"), path=folder / DROPPED)
+def _corpus(folder: Path, vocab: Vocab, dropped: WordCounts, *, digest: str) -> Corpus:
     train, heldout = (_map(folder, part) for part in PARTS)
     return Corpus(vocab, dropped, train, heldout, digest)
 
 
 def _map(folder: Path, part: str) -> Sentences:
-    ids_N = np.load(folder / f"{part}_ids.npy", mmap_mode="r")
-    offsets_S = np.load(folder / f"{part}_offsets.npy", mmap_mode="r")
+    ids_N = np.load(folder / _ids(part), mmap_mode="r")
+    offsets_S = np.load(folder / _offsets(part), mmap_mode="r")
     return Sentences(ids_N.view(np.ndarray), offsets_S.view(np.ndarray))
 
 
-def _manifest(folder: Path, *, digest: str) -> str:
-    """What `corpus.json` must say of the files beside it."""
-    names = [f"{part}_{kind}.npy" for part in PARTS for kind in ("ids", "offsets")]
-    parts = {name: sha256(folder / name) for name in (*names, VOCAB, DROPPED)}
-    record = {"format": FORMAT, "digest": digest, "sha256": parts}
+def _ids(part: str) -> str:
+    return f"{part}_ids.npy"
+
+
+def _offsets(part: str) -> str:
+    return f"{part}_offsets.npy"
+
+
+def _files() -> list[str]:
+    """All files of a corpus, but for the manifest that vouches for them."""
+    return [name(part) for part in PARTS for name in (_ids, _offsets)] + [VOCAB, DROPPED]
+
+
+def _manifest(sums: dict[str, str], *, digest: str) -> str:
+    """What `corpus.json` must say of the files beside it, given their SHA-256."""
+    record = {"format": FORMAT, "digest": digest, "sha256": {name: sums[name] for name in _files()}}
     return json.dumps(record, indent=1) + "\n"
 
 

@@ -30,8 +30,8 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yields a binary file that becomes `path` when the block ends, and vanishes if it fails.
 
-    The folder is made where it is missing. The file gets the mode that the umask gives new files,
-    or the mode of the file it replaces.
+    It can be read back meanwhile. The folder is made where it is missing. The file gets the mode
+    that the umask gives new files, or the mode of the file it replaces.
 
     Raises:
         StorageError: the folder or the file cannot be written (full disk, permissions).
@@ -43,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise unwritable(path, error) from error
     temp = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,19 +1,18 @@
-"""Tokens: how a line is cut into them, and how they are numbered and noted while being counted.
+r"""Tokens: how lines are cut into them, and how they are numbered and noted while being counted.
 
 Text enters in blocks of whole lines; numbers leave. Each distinct token has a number from its
 first use on, so text is cut once: the numbers wait on disk until all is counted, then become ids.
-Cutting and numbering are column operations of polars, outside the interpreter.
+The line end is a token of its own, so that a text is one flat column: lists of lists cost polars
+half as much again. Cutting and numbering are its column operations, outside the interpreter.
 
-Legend: N = tokens of a text; S = its lines; W = distinct tokens.
+Legend: N = tokens of a text, line ends included; S = its lines; W = distinct tokens.
 """
 
-import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from itertools import accumulate
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +20,18 @@ import polars as pl
 
 from w2v.errors import ConfigError, DataError
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.uint32]
 
 # What `str.split` takes for white space, less the space itself and the line end.
 OTHER_SPACES = "".join(
     char for char in map(chr, range(0x3001)) if char.isspace() and char not in " \n"
 )
 EMPTY = 0  # the number of the empty token, which stands between two spaces and counts as none
-THREADS = 2  # that cut text; polars leaves the interpreter free, more wait for the writer
+END = 1  # the number of the line end, which closes every line and counts as no token
+THREADS = 2  # that work ahead; polars and numpy leave the interpreter free
 
 
 class TokenRule(NamedTuple):
@@ -37,27 +39,6 @@ class TokenRule(NamedTuple):
 
     lowercase: bool = False  # before `pattern` is applied
     pattern: str | None = None  # a Rust regex; tokens are its whole matches
-
-
-class Tokens(NamedTuple):
-    """The tokens of some lines, by their number in a `TokenPool`."""
-
-    numbers_N: npt.NDArray[np.uint32]
-    lengths_S: Ints  # tokens of each line
-
-    def of_lines(self, chosen_S: Bools) -> "Tokens":
-        """The tokens of the chosen lines alone."""
-        chosen_N = np.repeat(chosen_S, self.lengths_S)
-        return Tokens(self.numbers_N[chosen_N], self.lengths_S[chosen_S])
-
-    def of_kind(self, kept_N: Bools) -> "Tokens":
-        """The kept tokens alone; every line stays, and may become empty."""
-        if kept_N.all():
-            return self
-        before_N = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept_N)])
-        ends_S = np.cumsum(self.lengths_S)
-        kept_S = before_N[ends_S] - before_N[ends_S - self.lengths_S]
-        return Tokens(self.numbers_N[kept_N], kept_S)
 
 
 class TokenPool:
@@ -70,116 +51,112 @@ class TokenPool:
     def __init__(self, rule: TokenRule) -> None:
         self._rule = rule
         self._categories = pl.Categories.random()
-        # The categories live as long as a column of them does: this one, which numbers "" EMPTY.
-        self._anchor = pl.Series([""], dtype=pl.Categorical(self._categories))
+        # The categories live as long as a column of them does: this one, which numbers the first.
+        self._anchor = pl.Series(["", "\n"], dtype=pl.Categorical(self._categories))
         try:
-            token_lists("", rule)
+            cut("", rule)
         except pl.exceptions.ComputeError as error:
             raise ConfigError(
                 f"corpus.token_pattern={rule.pattern!r} is no regex of the Rust kind",
                 hint="that kind has neither look-around nor back-references",
             ) from error
 
-    def number(self, text: str) -> Tokens:
-        """Cuts whole lines into tokens and numbers them."""
-        lists = token_lists(text, self._rule)
-        cut = lists.list.explode(empty_as_null=False).cast(self._anchor.dtype)
-        numbers_N = cut.to_physical().to_numpy()
-        lengths_S = lists.list.len().cast(pl.Int64).to_numpy()
-        return Tokens(numbers_N, lengths_S).of_kind(numbers_N != EMPTY)
+    def number(self, text: str) -> Numbers:
+        """Cuts whole lines into tokens and numbers them; END closes each line."""
+        numbers_N = cut(text, self._rule).cast(self._anchor.dtype).to_physical().to_numpy()
+        empty_N = numbers_N == EMPTY
+        return numbers_N[~empty_N] if empty_N.any() else numbers_N
 
-    def number_all(self, texts: Iterable[str]) -> Iterator[Tokens]:
-        """Yields `number(text)` of each text, in order, THREADS of them worked on ahead.
+    def number_all(self, texts: Iterable[str]) -> Iterator[Numbers]:
+        """Yields `number(text)` of each text, in order, by several threads.
 
         Which number a token gets then depends on timing; which tokens share one does not.
         """
-        with ThreadPoolExecutor(THREADS) as threads:
-            ahead: deque[Future[Tokens]] = deque()
-            for text in texts:
-                ahead.append(threads.submit(self.number, text))
-                if len(ahead) > THREADS:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        return map_ahead(self.number, texts)
 
     def words(self) -> pl.Series:
-        """The distinct tokens, each at its number; the first is the empty one.
+        """The distinct tokens, each at its number: EMPTY, END, then the words.
 
         Raises:
             DataError: the rule's pattern cut a token with white space in it.
         """
         words = self._categories.to_series()
-        spaced = words.filter(words.str.contains(rf"[\s{OTHER_SPACES}]"))
-        if len(spaced):
-            raise DataError(
-                f"corpus.token_pattern matches {spaced[0]!r}, but words hold no white space"
-            )
+        if self._rule.pattern is not None:
+            found = words[END + 1 :]
+            spaced = found.filter(found.str.contains(rf"[\s{OTHER_SPACES}]"))
+            if len(spaced):
+                raise DataError(
+                    f"corpus.token_pattern matches {spaced[0]!r}, but words hold no white space"
+                )
         return words
 
 
 class TokenLog:
-    """Tokens noted on disk, in order, and counted; the file is nameless and goes by itself."""
+    """Tokens noted in a file from its present position on, in order, and counted."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by __exit__
-        self._sizes: list[tuple[int, int]] = []  # tokens and lines of each note
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._start = file.tell()
+        self._sizes: list[int] = []  # bytes of each note
         self._counts_W = np.zeros(1024, np.int64)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
 
     @property
     def num_lines(self) -> int:
         """The lines noted so far."""
-        return sum(num_lines for _, num_lines in self._sizes)
+        return int(self._counts_W[END])
 
-    def note(self, tokens: Tokens) -> None:
+    def note(self, numbers_N: Numbers) -> None:
         """Adds the tokens of further lines."""
-        num_distinct = int(tokens.numbers_N.max(initial=0)) + 1
+        num_distinct = int(numbers_N.max(initial=0)) + 1
         if num_distinct > len(self._counts_W):
-            self._counts_W = self.counts(2 * num_distinct)
-        np.add.at(self._counts_W, tokens.numbers_N, 1)
-        self._file.write(tokens.numbers_N.tobytes())
-        self._file.write(tokens.lengths_S.tobytes())
-        self._sizes.append((len(tokens.numbers_N), len(tokens.lengths_S)))
+            self._counts_W = np.pad(self._counts_W, (0, 2 * num_distinct - len(self._counts_W)))
+        np.add.at(self._counts_W, numbers_N, 1)
+        self._file.write(numbers_N.data)
+        self._sizes.append(numbers_N.nbytes)
 
     def counts(self, num_distinct: int) -> Ints:
-        """How often each of the first `num_distinct` tokens of the pool was noted."""
+        """How often each of the first `num_distinct` tokens of the pool was noted; END 0 times."""
         counts_W = np.zeros(num_distinct, np.int64)
         known = self._counts_W[:num_distinct]
         counts_W[: len(known)] = known
+        counts_W[END] = 0
         return counts_W
 
-    def __iter__(self) -> Iterator[Tokens]:
-        self._file.seek(0)
-        for num_tokens, num_lines in self._sizes:
-            numbers = self._file.read(num_tokens * np.uint32().itemsize)
-            lengths = self._file.read(num_lines * np.int64().itemsize)
-            yield Tokens(np.frombuffer(numbers, np.uint32), np.frombuffer(lengths, np.int64))
+    def __iter__(self) -> Iterator[Numbers]:
+        """The notes again; what comes before the next one may be overwritten meanwhile."""
+        starts = accumulate(self._sizes, initial=self._start)
+        for start, size in zip(starts, self._sizes, strict=False):  # the last start is the end
+            self._file.seek(start)
+            yield np.frombuffer(self._file.read(size), np.uint32)
 
 
-def token_lists(text: str, rule: TokenRule) -> pl.Series:
-    r"""The tokens of each line of `text`, as lists; some tokens may be empty and count as none.
+def cut(text: str, rule: TokenRule) -> pl.Series:
+    r"""The tokens of all lines end to end, `\n` after each line; some may be empty, to be dropped.
 
     Lines end at `\n` alone, and one at the very end of `text` begins no further line. Without a
-    pattern a list equals `line.split()`, less the empty tokens.
+    pattern the tokens of a line are `line.split()`.
     """
-    text = text.removesuffix("\n")
     if rule.lowercase:
         text = text.lower()
-    if rule.pattern is None:
-        for space in OTHER_SPACES:  # all of these searches take a tenth of the time of one regex
-            if space in text:
-                text = text.replace(space, " ")
-    lines = pl.Series([text]).str.split("\n").list.explode()
-    if rule.pattern is None:
-        return lines.str.split(" ")
-    return lines.str.extract_all(rule.pattern)
+    if rule.pattern is not None:
+        lines = pl.Series([text.removesuffix("\n")]).str.split("\n").list.explode()
+        return lines.str.extract_all(rule.pattern).list.concat(pl.Series([["\n"]])).list.explode()
+    for space in OTHER_SPACES:  # all of these searches take a tenth of the time of one regex
+        if space in text:
+            text = text.replace(space, " ")
+    if not text.endswith("\n"):
+        text += "\n"
+    marked = text.replace("\n", " \n ")
+    return pl.Series([marked]).str.split(" ").list.explode(empty_as_null=False)[:-1]
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yields `function(item)` of each item, in order, THREADS of them worked on ahead."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(threads.submit(function, item))
+            if len(ahead) > THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -66,7 +66,7 @@ class Vocab:
         import polars as pl  # see the module docstring
 
         known = tokens.cast(pl.Enum(self.words), strict=False)
-        return known.to_physical().fill_null(UNK_ID).cast(pl.Int32).to_numpy()
+        return known.to_physical().fill_null(UNK_ID).cast(pl.Int32).to_numpy(writable=True)
 
     def to_tsv(self) -> str:
         """The text of `vocab.tsv`."""
