@@ -36,8 +36,9 @@ fix: $(DEV) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## speed, memory and quality of the shipped PTB configs
+bench: $(DEV) ## speed, memory, quality; CORPUS=FILE compares with gensim on that text
 	$(BIN)/python scripts/bench.py
+	$(if $(CORPUS),$(BIN)/python scripts/bench.py --corpus "$(CORPUS)")
 
 golden: $(DEV) ## rewrite tests/golden after a change that is meant to change numbers
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden

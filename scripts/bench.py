@@ -1,224 +1,221 @@
 """Speed, memory and quality of training, measured as a user would see them.
 
-    make bench
-    python scripts/bench.py [CONFIG ...] [--seeds 3] [-s KEY=VALUE] [--reference] [--json FILE]
+    make bench [CORPUS=FILE]
+    python scripts/bench.py [CONFIG ...] [--reference]
+    python scripts/bench.py --corpus FILE [CONFIG] [--peer NAME=COMMAND] [--no-gensim]
+    python scripts/bench.py --corpus FILE [CONFIG] --scaling [--peer NAME=COMMAND] [--no-gensim]
 
-Each CONFIG (default: ptb-d2l.yaml and ptb.yaml) is trained by `w2v train` in a process of its own,
-once per seed. Programs take turns, seed by seed, so that a machine that slows down slows them
-all. `--reference` lets `scripts/chapter.py`, the textbook's own loop, take its turn as well.
+and with each `[--seeds 3] [-s KEY=VALUE] [--json FILE] [--eval-data DIR]`. Every training is a
+process of its own; programs take turns, seed by seed.
 
-    train_s, prepare_s, words/s, centers/s    as the run's run.json has them
-    wall_s                                    the whole command, imports and writing included
-    peak_MB                                   the largest resident set of any of its processes
-    loss, heldout_loss                        by epoch, from metrics.jsonl
-    WS-353, SimLex-999, MEN, analogies        w2v.evaluate on the files of --eval-data
-    similar_s                                 `w2v similar WORD -k 3`, best of 5
+Without `--corpus` each CONFIG (default: ptb-d2l.yaml and ptb.yaml) is trained by `w2v train`.
+`--reference` lets `scripts/chapter.py`, the textbook's own loop, take its turn as well.
 
-Times and rates are shown as median (least .. most) over the seeds, losses and scores as mean and
-standard deviation. Run it on a quiet machine.
+With `--corpus` the text is cut into tokens once, as CONFIG (default: text.yaml) says, and w2v,
+gensim and every `--peer` train on that file with the same settings; nothing is held out, and the
+vocabulary is counted anew each time. `bench_programs.py` says how a peer's command is written. A
+short training that is not counted goes before, since compiled kernels are compiled but once.
+
+With `--scaling` the rate of w2v is measured over threads, dimensions and the size of the text, that
+of the peers over threads.
+
+`bench_measure.py` defines the values, `bench_table.py` how they are shown. Run it on a quiet
+machine.
 """
 
 import argparse
 import json
 import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench_measure import Run, ask, machine, score, take_turns, train
+from bench_programs import (
+    OURS,
+    PEER_LR,
+    Program,
+    chapter_program,
+    gensim_program,
+    peer_program,
+    peer_values,
+    read_template,
+    require_comparable,
+    w2v_program,
+)
+from bench_scaling import SHARES, Point, all_series, scaling_columns
+from bench_table import column, ratio_columns, ratios_to, table
+from bench_text import Text, write_head, write_tokens
+
 import w2v
-from w2v.evaluate import analogies, read_pairs, read_questions, similarity
-from w2v.sources import data_folder
-from w2v.vectors import WordVectors
+from w2v.configfile import load_config
+from w2v.errors import ConfigError, W2VError
+from w2v.files import require_writable, write_text
 
 CONFIGS = ["ptb-d2l.yaml", "ptb.yaml"]
-CHAPTER = Path(__file__).with_name("chapter.py")
-SIMILARITY_FILES = {"WS-353": "ws353.tsv", "SimLex-999": "simlex999.tsv", "MEN": "men.tsv"}
-QUESTIONS_FILE = "questions-words.txt"
-FACTS = ("kernel", "device", "train_s", "prepare_s", "words_per_s", "centers_per_s")
-LOSSES = ("loss", "heldout_loss")
-NUM_NEIGHBORS = 5
-NUM_SIMILAR = 5
-RSS_PER_MB = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes or in KiB
-COLUMN = 34
+TEXT_CONFIG = "text.yaml"
+WARM_UP_LINES = 1000
+WARM_UP = ["vocab.min_count=1", "train.epochs=1"]
+AS_IT_IS = ["corpus.lowercase=false", "corpus.token_pattern=null"]  # the text is cut already
 
-Run = dict[str, Any]  # one training: names and values, lists for what there is by epoch
+Report = dict[str, Any]  # what is saved as JSON
 
 
-class Spent(NamedTuple):
-    """What one command took."""
+class Comparison(NamedTuple):
+    """What programs share when they train on one text."""
 
-    wall_s: float
-    peak_mb: float
+    source: str  # the text as it was named
+    config: str
+    settings: list[str]  # of w2v
+    values: dict[str, object]  # of its peers
+    text: Text
 
+    def ours(self, *, name: str = OURS, settings: Sequence[str] = ()) -> Program:
+        """w2v, with further settings."""
+        return w2v_program(self.config, [*self.settings, *settings], name=name)
 
-def spend(command: list[str]) -> Spent:
-    """Runs a command to its end; where it fails, shows what it wrote and exits."""
-    started_at = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started_at
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            sys.exit(f"{' '.join(command)}\n{output.read()}exit code {process.returncode}")
-    return Spent(wall_s, usage.ru_maxrss / RSS_PER_MB)
+    @property
+    def words(self) -> int:
+        """Raw words times epochs."""
+        return self.text.raw_words * int(str(self.values["epochs"]))
 
 
-def train_config(config: str, run: Path, *, seed: int, settings: list[str]) -> Spent:
-    """Trains one config as a user would."""
-    overrides = [f"--set={setting}" for setting in [*settings, f"train.seed={seed}"]]
-    command = [sys.executable, "-m", "w2v", "train", "-c", config, "--run", str(run), "--force"]
-    return spend([*command, *overrides])
+def measure_configs(args: argparse.Namespace) -> Report:
+    """Measures the shipped configs, each on its own text."""
+    programs = [w2v_program(config, args.settings) for config in args.configs or CONFIGS]
+    references = [chapter_program()] if args.reference else []
+
+    def measure(program: Program, folder: Path, seed: int) -> Run:
+        run = train(program, folder, seed=seed, words=0, own_data=False)
+        vectors = w2v.load(folder / program.vectors)
+        asked = ask(vectors, folder / program.vectors, args.word)
+        return run | score(vectors, args.eval_data) | asked
+
+    runs_of = take_turns([*programs, *references], seeds=args.seeds, measure=measure)
+    return report(runs_of, ours=programs, peers=references)
 
 
-def train_chapter(run: Path, *, seed: int) -> Spent:
-    """Trains the textbook's loop on the Penn Treebank that the configs have put into place."""
-    places = [data_folder() / "ptb" / "ptb.train.txt", data_folder() / "ptb.zip"]
-    corpus = next((place for place in places if place.is_file()), None)
-    if corpus is None:
-        sys.exit(f"--reference needs {' or '.join(map(str, places))}")
-    command = [sys.executable, str(CHAPTER), "--corpus", str(corpus)]
-    return spend([*command, "--out", str(run), "--seed", str(seed)])
+def compare(args: argparse.Namespace, folder: Path) -> Report:
+    """Measures w2v and its peers on one text."""
+    shared = prepare(args, folder)
+    facts = describe(shared)
+    ours, peers = [shared.ours()], peer_programs(args, shared.values)
+
+    def measure(program: Program, folder: Path, seed: int) -> Run:
+        run = train(program, folder, seed=seed, words=shared.words, own_data=True)
+        return run | score(w2v.load(folder / program.vectors), args.eval_data)
+
+    runs_of = take_turns([*ours, *peers], seeds=args.seeds, measure=measure)
+    return facts | report(runs_of, ours=ours, peers=peers)
 
 
-def read_run(run: Path) -> Run:
-    """What a run folder says about its speed and its losses."""
-    facts = json.loads((run / "run.json").read_text())
-    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    epochs = [event for event in events if event["event"] == "epoch"]
-    losses = {name: [epoch.get(name) for epoch in epochs] for name in LOSSES}
-    return {name: facts[name] for name in FACTS} | losses
+def scale(args: argparse.Namespace, folder: Path) -> Report:
+    """Measures rates over threads, dimensions and the size of the text."""
+    shared = prepare(args, folder)
+    facts = describe(shared)
+    head = write_head(shared.text, folder / "head.txt", lines=round(SHARES[0] * shared.text.lines))
+    base = Point(OURS, int(str(shared.values["threads"])), int(str(shared.values["dim"])), 1.0)
+    names = [program.name for program in peer_programs(args, shared.values)]
+    series = all_series(base, cores=os.cpu_count() or 1, peers=names)
+
+    def program_at(point: Point) -> Program:
+        if point.program == OURS:
+            settings = [f"train.threads={point.threads}", f"model.dim={point.dim}"]
+            settings += [f"corpus.path={head.path}"] if point.share < 1 else []
+            return shared.ours(name=str(point), settings=settings)
+        programs = peer_programs(args, shared.values | {"threads": point.threads})
+        chosen = next(program for program in programs if program.name == point.program)
+        return chosen._replace(name=str(point))
+
+    def measure(program: Program, folder: Path, seed: int) -> Run:
+        return train(program, folder, seed=seed, words=shared.words, own_data=True)
+
+    programs = [program_at(point) for point in dict.fromkeys(chain(*series.values()))]
+    runs_of = take_turns(programs, seeds=args.seeds, measure=measure)
+    print(f"\n{table(scaling_columns(series, runs_of))}")
+    places = {name: [str(point) for point in points] for name, points in series.items()}
+    return facts | {"series": places, "runs": [*chain(*runs_of.values())]}
 
 
-def score(vectors: WordVectors, folder: Path | None) -> Run:
-    """The scores on whichever data sets lie in the folder."""
-    scores = []
-    for name, file in SIMILARITY_FILES.items():
-        if folder and (folder / file).is_file():
-            scores.append(similarity(vectors, read_pairs(folder / file), name=name))
-    if folder and (folder / QUESTIONS_FILE).is_file():
-        scores.append(analogies(vectors, read_questions(folder / QUESTIONS_FILE)))
-    values = {name: value for name, value, _, _ in scores}
-    coverage = {f"{name} of": f"{used} of {used + oov}" for name, _, used, oov in scores}
-    return values | coverage
+def prepare(args: argparse.Namespace, folder: Path) -> Comparison:
+    """Writes the text that all read, and settles what they are told.
+
+    Raises:
+        W2VError: the config, the text or the settings cannot be used.
+    """
+    name = args.configs[0] if args.configs else TEXT_CONFIG
+    whole = {"corpus.name": "text", "corpus.path": args.corpus}
+    overrides = [*args.settings, "corpus.heldout_every=null"]
+    config = load_config(name, overrides, flags=whole).config
+    require_comparable(config)
+    text = write_tokens(config.corpus, folder / "text.txt")
+    values = peer_values(config, corpus=text.path, lr=args.peer_lr)
+    peer_programs(args, values)  # whatever is wrong with them is known before anything is trained
+    path = ["corpus.name=text", f"corpus.path={text.path}", f"train.threads={values['threads']}"]
+    shared = Comparison(args.corpus, name, [*overrides, *AS_IT_IS, *path], values, text)
+    warm_up(shared, folder)
+    return shared
 
 
-def time_similar(source: list[str], word: str) -> float:
-    """The least wall time of asking for a word's neighbors, in seconds."""
-    command = [sys.executable, "-m", "w2v", "similar", word, "-k", "3", *source]
-    return min(spend(command).wall_s for _ in range(NUM_SIMILAR))
+def warm_up(shared: Comparison, folder: Path) -> None:
+    """Trains once on very little, for kernels that are compiled when they are first used."""
+    head = write_head(shared.text, folder / "warm_up.txt", lines=WARM_UP_LINES)
+    program = shared.ours(settings=[*WARM_UP, f"corpus.path={head.path}"])
+    train(program, folder / "warm_up", seed=0, words=0, own_data=True)
 
 
-def measure(program: str, run: Path, *, seed: int, args: argparse.Namespace) -> Run:
-    """Trains one program into the folder `run` and gathers all that the table shows."""
-    if program == CHAPTER.name:
-        spent = train_chapter(run, seed=seed)
-        file = run / "vectors.vec"
-        vectors, source = w2v.load(file), ["--vectors", str(file)]
-    else:
-        spent = train_config(program, run, seed=seed, settings=args.settings)
-        vectors, source = w2v.load(run), ["--run", str(run)]
-    found: Run = {"program": program, "seed": seed, **spent._asdict(), **read_run(run)}
-    found |= score(vectors, args.eval_data)
-    if args.word in vectors:
-        found["neighbors"] = [near for near, _ in vectors.similar(args.word, k=NUM_NEIGHBORS)]
-        found["similar_s"] = time_similar(source, args.word)
-    return found
+def peer_programs(args: argparse.Namespace, values: Mapping[str, object]) -> list[Program]:
+    """The programs beside w2v."""
+    gensim = [] if args.no_gensim else [gensim_program(values)]
+    return gensim + [peer_program(template, values) for template in args.peers]
 
 
-def spread(values: Sequence[float]) -> str:
-    """Median, least and most, in three or more digits."""
-    digits = 0 if min(values) >= 100 else 2
-    middle, low, high = (
-        f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))
-    )
-    return middle if len(values) == 1 else f"{middle} ({low} .. {high})"
+def describe(shared: Comparison) -> Report:
+    """Prints and returns what was trained on, and how."""
+    text = shared.text._asdict() | {"path": shared.source}
+    told = {name: value for name, value in shared.values.items() if name != "corpus"}
+    print(f"text: {list_pairs(text)}\nw2v: {' '.join([shared.config, *shared.settings])}")
+    print(f"peers: {list_pairs(told)}")
+    return {"text": text, "config": shared.config, "set": shared.settings, "peers": told}
 
 
-def mean(values: Sequence[float]) -> str:
-    """Mean and standard deviation of a loss or a score."""
-    middle = f"{statistics.fmean(values):.4f}"
-    return f"{middle} ± {statistics.stdev(values):.4f}" if len(values) > 1 else middle
+def list_pairs(values: Mapping[str, object]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def column(runs: list[Run]) -> dict[str, str]:
-    """One program's column of the table: the names of its rows and what they show."""
-    first = runs[0]
-
-    def over_seeds(name: str) -> list[Any]:
-        return [run[name] for run in runs]
-
-    cells = {"kernel": f"{first['kernel']} on {first['device']}"}
-    for name in ("train_s", "prepare_s", "wall_s", "words_per_s", "centers_per_s", "peak_mb"):
-        cells[name] = spread(over_seeds(name))
-    for name in LOSSES:
-        for epoch, values in enumerate(zip(*over_seeds(name), strict=True), start=1):
-            if None not in values:
-                cells[f"{name} {epoch}"] = mean(values)
-    for name in [*SIMILARITY_FILES, "analogies"]:
-        if name in first:
-            cells[name] = f"{mean(over_seeds(name))}, {first[f'{name} of']}"
-    if "neighbors" in first:
-        cells["similar_s"] = spread(over_seeds("similar_s"))
-        cells |= {f"neighbor {i}": near for i, near in enumerate(first["neighbors"], start=1)}
-    return cells
+def report(
+    runs_of: dict[str, list[Run]], *, ours: Sequence[Program], peers: Sequence[Program]
+) -> Report:
+    """Prints the tables of runs and ratios, and returns both."""
+    print(f"\n{table({name: column(runs) for name, runs in runs_of.items()})}")
+    theirs = {peer.name: runs_of[peer.name] for peer in peers}
+    ratios_of = {program.name: ratios_to(theirs, runs_of[program.name]) for program in ours}
+    if theirs:
+        print(f"\n{table(ratio_columns(ratios_of))}")
+    return {"runs": [*chain(*runs_of.values())], "ratios": ratios_of}
 
 
-def print_table(runs_of: dict[str, list[Run]]) -> None:
-    """Prints a column a program, a row a measure."""
-    columns = {program: column(runs) for program, runs in runs_of.items()}
-    fullest_first = sorted(columns.values(), key=len, reverse=True)
-    rows = list(dict.fromkeys(name for cells in fullest_first for name in cells))
-    print(f"{'':16}" + "".join(f"{program:{COLUMN}}" for program in columns))
-    for row in rows:
-        print(
-            f"{row:16}" + "".join(f"{cells.get(row, '-'):{COLUMN}}" for cells in columns.values())
-        )
-    if CHAPTER.name in runs_of:
-        rate = {
-            program: statistics.median(run["centers_per_s"] for run in runs)
-            for program, runs in runs_of.items()
-        }
-        for program in rate.keys() - {CHAPTER.name}:
-            print(f"{program}: {rate[program] / rate[CHAPTER.name]:.1f} x the chapter's centers/s")
-
-
-def machine() -> dict[str, str | int | None]:
-    """What the figures depend on beside the code."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "w2v": w2v.__version__,
-    }
-
-
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     test_data = os.environ.get("W2V_TEST_DATA")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("configs", nargs="*", metavar="CONFIG", default=CONFIGS)
-    parser.add_argument("--seeds", type=int, default=3, help="how often each is trained")
-    parser.add_argument("--reference", action="store_true", help="measure the textbook's loop too")
-    parser.add_argument("--word", default="chip", help="whose neighbors to show")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run's figures there")
-    parser.add_argument(
-        "-s", "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("configs", nargs="*", metavar="CONFIG", help=f"default: {' '.join(CONFIGS)}")
+    add("--seeds", type=int, default=3, help="how often each is trained")
+    add("--reference", action="store_true", help="measure the textbook's loop too")
+    add("--word", default="chip", help="whose neighbors to show")
+    add("--corpus", metavar="FILE", help="compare with peers on this text; may be compressed")
+    add("--peer", dest="peers", action="append", default=[], metavar="NAME=COMMAND")
+    add("--no-gensim", action="store_true", help="leave gensim out")
+    add("--peer-lr", type=float, help=f"of the peers; default: w2v's if plain SGD, else {PEER_LR}")
+    add("--scaling", action="store_true", help="rates over threads, dimensions, size of the text")
+    add("--json", type=Path, metavar="FILE", help="write every run's figures there")
+    add("-s", "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    add(
         "--eval-data",
         type=Path,
         metavar="DIR",
@@ -226,26 +223,46 @@ def parse_arguments() -> argparse.Namespace:
         help="a folder with ws353.tsv, simlex999.tsv, men.tsv, questions-words.txt; "
         "default: $W2V_TEST_DATA/eval",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    """Trains every program once a seed, in turns, and reports."""
-    args = parse_arguments()
-    programs = [*args.configs, *([CHAPTER.name] if args.reference else [])]
-    runs_of: dict[str, list[Run]] = {program: [] for program in programs}
-    with tempfile.TemporaryDirectory(prefix="w2v-bench-") as folder:
-        for seed in range(args.seeds):
-            for number, program in enumerate(programs):
-                print(f"{program}, seed {seed}", file=sys.stderr)
-                run = Path(folder, f"{number}-{seed}")
-                runs_of[program].append(measure(program, run, seed=seed, args=args))
-    facts = machine()
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    print_table(runs_of)
+def check(args: argparse.Namespace) -> None:
+    """Refuses what does not go together, and reads the templates. Raises `W2VError`."""
+    if args.seeds < 1:
+        raise ConfigError(f"--seeds {args.seeds}: expected 1 or more")
+    if args.corpus and (args.reference or len(args.configs) > 1):
+        raise ConfigError("--corpus goes with one CONFIG, and without --reference")
+    if not args.corpus and (args.peers or args.scaling or args.no_gensim or args.peer_lr):
+        raise ConfigError("--peer, --peer-lr, --no-gensim and --scaling need --corpus FILE")
+    args.peers = [read_template(peer) for peer in args.peers]
+    names = [template.name for template in args.peers]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--peer: a name is given twice: {', '.join(names)}")
     if args.json:
-        runs = [run for program_runs in runs_of.values() for run in program_runs]
-        args.json.write_text(json.dumps({"machine": facts, "runs": runs}, indent=2) + "\n")
+        require_writable(args.json.parent)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measures, prints and saves. Raises `W2VError`."""
+    check(args)
+    facts = machine()
+    print(list_pairs(facts))
+    with tempfile.TemporaryDirectory(prefix="w2v-bench-") as folder:
+        if not args.corpus:
+            found = measure_configs(args)
+        else:
+            found = (scale if args.scaling else compare)(args, Path(folder))
+    if args.json:
+        write_text(args.json, json.dumps({"machine": facts, **found}, indent=2) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs, and turns what a user can mend into one line and an exit code."""
+    try:
+        run(parse_arguments(argv))
+    except W2VError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
