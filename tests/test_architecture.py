@@ -75,6 +75,13 @@ INNER_LAYERS = {
     "w2v.formats.text_rows": 1,
     "w2v.formats.word_list": 1,
     "w2v.formats": 9,
+    "w2v.kernels.interface": 0,
+    "w2v.kernels.jit": 0,
+    "w2v.kernels.tiles": 0,
+    "w2v.kernels.pieces": 1,
+    "w2v.kernels.shapes": 2,
+    "w2v.kernels.steps": 3,
+    "w2v.kernels.compiled": 4,
     "w2v.kernels": 9,
     "w2v.sources.docstrings": 0,
     "w2v.sources": 0,  # what the sources share; see LATE

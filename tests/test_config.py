@@ -202,8 +202,8 @@ def test_a_digest_may_be_in_capitals():
             "cuda:0",
             "expected one of auto, cpu, cuda, mps; found 'cuda:0'; did you mean 'cuda'?",
         ),
-        ("train.kernel", "hogwild", "expected one of auto, bmm; found 'hogwild'"),
-        ("train.kernel", "5", "expected one of auto, bmm; found 5"),
+        ("train.kernel", "warp", "expected one of auto, bmm, hogwild; found 'warp'"),
+        ("train.kernel", "5", "expected one of auto, bmm, hogwild; found 5"),
         ("corpus.name", "null", "expected one of ptb, pydoc, text; found null"),
         ("model.freeze", "all", "expected none; found 'all'"),
         ("model.freeze", "null", "expected none; found null"),
@@ -348,11 +348,27 @@ def test_wrong_overrides(override, complaint):
         ),
         (
             "sampling: {block: 32}",
-            "1:12: sampling.shared_negatives needs a number (64, say) with sampling.block=32",
+            "1:12: sampling.shared_negatives needs a number with sampling.block=32 (64, say)",
         ),
         (
+            "train: {kernel: hogwild, optimizer: adam, batch_size: null}\n"
+            "sampling: {block: 16, shared_negatives: 16}",
+            "1:26: train.kernel=hogwild needs train.optimizer to be adagrad or sgd; found adam",
+        ),
+        (
+            "train: {kernel: hogwild, optimizer: sgd}\nsampling: {block: 4, shared_negatives: 8}",
+            "1:9: train.kernel=hogwild needs train.batch_size to be null: it updates after every "
+            "few centers; found 512",
+        ),
+        (
+            "train: {kernel: hogwild, optimizer: sgd, batch_size: null}",
+            "1:9: train.kernel=hogwild needs sampling.shared_negatives to be a number (16, with "
+            "sampling.block=16); found null",
+        ),
+        (
+            "train: {kernel: hogwild, optimizer: sgd, batch_size: null, device: cuda}\n"
             "sampling: {shared_negatives: 5}",
-            "1:12: sampling.shared_negatives must be null with sampling.block=1",
+            "1:60: train.kernel=hogwild needs train.device to be cpu; found cuda",
         ),
         (
             "corpus: {name: ptb, heldout_every: 7}",
@@ -598,7 +614,11 @@ def agreeing(values: dict) -> dict:
         corpus["url"] = corpus["sha256"] = None
     else:
         corpus["heldout_every"] = None
-    values["train"]["batch_size"] = block * 3
+    hogwild = values["train"]["kernel"] == "hogwild"
+    values["train"]["batch_size"] = None if hogwild else block * 3
+    if hogwild:
+        values["train"] |= {"optimizer": "sgd", "device": "cpu"}
+        values["sampling"]["shared_negatives"] = 9
     return values
 
 

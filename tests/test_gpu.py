@@ -51,8 +51,8 @@ def test_it_learns_on_the_gpu(block):
     cuda = torch.device("cuda")
     sampler = make_sampler(
         np.array([0] + [400] * 10), device=cuda, window=3, negatives=5, noise_power=0.75,
-        subsample=0.05, subsample_formula="paper", block=block, shared_negatives=16,
-        avoid_contexts=True, redraw=block == 1,
+        subsample=0.05, subsample_formula="paper", block=block,
+        shared_negatives=16 if block > 1 else None, avoid_contexts=True, redraw=block == 1,
     )  # fmt: skip
     model = SkipGram(11, 8, init="xavier", generator=torch.Generator().manual_seed(0)).to(cuda)
     optimizer, losses = make_optimizer("adagrad", model), []
@@ -61,7 +61,7 @@ def test_it_learns_on_the_gpu(block):
         sums = [
             (step.tally.loss_sum.item(), step.tally.centers.item())
             for step in bmm.train_span(
-                model, *(part.to(cuda) for part in planted_ids()), sampler, optimizer,
+                model, sampler, optimizer, *(part.to(cuda) for part in planted_ids()),
                 batch_size=64, objective="pair_sum", lr=(0.1, 0.1), streams=streams,
             )
         ]  # fmt: skip

@@ -11,6 +11,7 @@ from w2v.config import Config, TrainSection
 from w2v.corpus import Corpus, Sentences
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
+from w2v.kernels.interface import Step, Tally
 from w2v.vocab import Vocab, WordCounts
 
 CPU = torch.device("cpu")
@@ -35,19 +36,19 @@ def config_of(**train):
     )
 
 
-def learner_of(config, corpus):
+def learner_of(config, corpus, *, span_words=bmm.SPAN_WORDS):
     return loop.make_learner(
         corpus,
         model=config.model,
         sampling=config.sampling,
         train=config.train,
-        train_span=bmm.train_span,
+        kernel=bmm.KERNEL._replace(span_words=span_words),
         device=CPU,
     )
 
 
-def train_all(config, corpus):
-    learner = learner_of(config, corpus)
+def train_all(config, corpus, **options):
+    learner = learner_of(config, corpus, **options)
     return learner, list(loop.reports(learner, corpus, config.train))
 
 
@@ -68,7 +69,7 @@ def test_a_cut_span_keeps_words_and_sentence_borders(lengths, max_words):
     sentences = sentences_of(*lengths)
     for start, end in loop.spans(sentences, max_words=max_words):
         ids_N, offsets_S = loop.cut(sentences, start, end, device=CPU)
-        assert ids_N.dtype == torch.int64
+        assert ids_N.dtype == torch.int32
         assert ids_N.tolist() == sentences.ids_N[start:end].tolist()
         borders = [b - start for b in sentences.offsets_S.tolist() if start < b < end]
         assert offsets_S.tolist()[0] == 0
@@ -131,18 +132,17 @@ class Spy:
     def __init__(self):
         self.asked = []
 
-    def __call__(self, model, ids_N, offsets_S, sampler, optimizer, *, lr, streams, **_):
+    def __call__(self, ids_N, offsets_S, *, lr, streams):
         self.asked.append((ids_N.tolist(), lr, streams))
         for done in (0.5, 1.0):
-            yield bmm.Step(bmm.Tally(torch.tensor(1.0), torch.tensor(2)), done)
+            yield Step(Tally(torch.tensor(1.0), torch.tensor(2)), done)
 
 
 def test_spans_are_shuffled_and_the_rate_falls_through_all_of_them(monkeypatch):
-    monkeypatch.setattr(loop, "SPAN_WORDS", 40)
     monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
     corpus, spy = corpus_of(*[10] * 40), Spy()
     config = config_of(lr=1.0, lr_schedule="linear", epochs=2)
-    learner = learner_of(config, corpus)._replace(train_span=spy)
+    learner = learner_of(config, corpus, span_words=40)._replace(train_span=spy)
     found = list(loop.reports(learner, corpus, config.train))
     assert [report.done for report in found if not report.epoch_ended] == pytest.approx(
         [i / 40 for i in range(1, 41)]
@@ -159,17 +159,16 @@ def test_spans_are_shuffled_and_the_rate_falls_through_all_of_them(monkeypatch):
     assert len({streams.draws.initial_seed() for _, _, streams in spy.asked}) == 20
 
 
-def test_a_span_without_pairs_is_passed_all_the_same(monkeypatch):
-    monkeypatch.setattr(loop, "SPAN_WORDS", 40)
+def test_a_span_without_pairs_is_passed_all_the_same():
     corpus = corpus_of(*[1] * 80, *[10] * 8)
-    _, found = train_all(config_of(), corpus)
+    _, found = train_all(config_of(), corpus, span_words=40)
     ends = [report for report in found if report.epoch_ended]
     assert [report.done for report in ends] == [0.5, 1.0]
     assert [report.words for report in ends] == [corpus.raw_words] * 2
 
 
 def test_heldout_centers_are_capped_and_come_from_the_first_span(monkeypatch):
-    monkeypatch.setattr(loop, "SPAN_WORDS", 700)
+    monkeypatch.setattr(loop, "HELDOUT_SPAN", 700)
     monkeypatch.setattr(loop, "HELDOUT_CENTERS", 1024)
     whole = learner_of(config_of(), corpus_of(10, heldout=[10] * 200)).heldout
     assert sum(len(batch.centers_BT) for batch in whole) == 700
@@ -178,11 +177,10 @@ def test_heldout_centers_are_capped_and_come_from_the_first_span(monkeypatch):
     assert sum(len(batch.centers_BT) for batch in capped) == 512
 
 
-def test_spans_of_an_epoch_are_all_trained(monkeypatch):
-    monkeypatch.setattr(loop, "SPAN_WORDS", 40)
+def test_spans_of_an_epoch_are_all_trained():
     corpus = corpus_of(*[10] * 31)
     assert len(loop.spans(corpus.train, max_words=40)) == 8
-    _, reports = train_all(config_of(), corpus)
+    _, reports = train_all(config_of(), corpus, span_words=40)
     assert [report.centers for report in reports if report.epoch_ended] == [310, 310]
 
 

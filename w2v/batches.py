@@ -1,9 +1,9 @@
 """Batches of skip-gram with negative sampling: centers, their targets, labels and weights.
 
 A `Span` enters; steps of `Batch`es leave, shuffled. Two makers build the same `Batch`:
-- textbook (T = 1): a center has its own contexts and K negatives for each, then padding
+- textbook (T = 1, J = 0): a center has its own contexts and K negatives for each, then padding
   (d2l.ai 15.3; Mikolov et al. 2013b, equation 4);
-- blocked (T > 1): T neighboring centers share their candidates: the T + 2W words around them,
+- blocked (J > 0): T neighboring centers share their candidates: the T + 2W words around them,
   of which each center scores only its own window, and J negatives of weight K * c / J, c being
   the center's number of contexts. In expectation over the draws that is the textbook loss, for
   any J; one matrix product of T rows replaces T products of one row.
@@ -46,7 +46,7 @@ def steps(
 
     A step is one batch, or several whose gradients belong together.
     """
-    if sampler.block == 1:
+    if not sampler.shared_negatives:
         return _textbook_steps(span, sampler, streams, batch_size=batch_size)
     return _blocked_steps(span, sampler, streams, batch_size=batch_size)
 

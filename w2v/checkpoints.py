@@ -60,7 +60,9 @@ def save(
     Raises:
         StorageError: the folder cannot be written.
     """
-    data = safetensors.torch.save({name: t.detach().cpu() for name, t in tensors.items()})
+    data = safetensors.torch.save(
+        {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    )
     tables, state = folder / f"step-{step}.safetensors", folder / f"step-{step}.json"
     write_bytes(tables, data)
     about = {"schema": SCHEMA, "step": step, "sha256": hashlib.sha256(data).hexdigest()}

@@ -44,7 +44,9 @@ def _token_pattern(pattern: str) -> str:
 
 KeepFormula = Literal["paper", "word2vec"]
 Init = Literal["xavier", "word2vec"]
-KernelName = Literal["auto", "bmm"]
+KernelName = Literal["auto", "bmm", "hogwild"]
+CPU_KERNELS = {"hogwild"}
+HOGWILD_OPTIMIZERS = {"sgd", "adagrad"}
 OptimizerName = Literal["adam", "sgd", "adagrad"]
 Objective = Literal["center_mean", "pair_sum"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -98,9 +100,9 @@ class SamplingSection(BaseModel):
     subsample_formula: KeepFormula = Field(
         "paper", description="share kept; paper: sqrt(t/f), word2vec: sqrt(t/f) + t/f"
     )
-    block: int = Field(1, ge=1, le=1024, description="centers that share targets (T); 1: textbook")
+    block: int = Field(1, ge=1, le=1024, description="centers that share targets (T)")
     shared_negatives: Annotated[int, Field(ge=1, le=65536)] | None = Field(
-        None, description="noise words that a block of more than one center shares"
+        None, description="noise words that a block shares; null: K for each context (textbook)"
     )
     avoid_contexts: bool = Field(True, description="a center's negatives are none of its contexts")
     redraw: bool = Field(
@@ -126,9 +128,13 @@ class TrainSection(BaseModel):
     """How the tables are trained, and on what."""
 
     model_config = STRICT
-    kernel: KernelName = Field("auto", description="bmm: torch, on any device")
+    kernel: KernelName = Field(
+        "auto", description="bmm: torch, on any device; hogwild: CPU threads; auto: says which"
+    )
     epochs: int = Field(5, ge=1, le=10_000, description="passes over the corpus")
-    batch_size: int = Field(512, ge=1, le=10**7, description="centers in a step")
+    batch_size: Annotated[int, Field(ge=1, le=10**7)] | None = Field(
+        512, description="centers in a step; null: as the kernel does best"
+    )
     optimizer: OptimizerName = Field("adam", description="the update rule")
     lr: float = Field(0.002, gt=0, le=10, description="learning rate")
     lr_schedule: Literal["constant", "linear"] = Field(
@@ -151,6 +157,18 @@ class OutputSection(BaseModel):
     keep_checkpoints: int = Field(2, ge=1, le=1000, description="newest checkpoints that are kept")
 
 
+def hogwild_obstacles(sampling: SamplingSection, train: TrainSection) -> Iterator[tuple[str, str]]:
+    """The settings that the hogwild kernel cannot honor: which, and what it needs instead."""
+    if train.optimizer not in HOGWILD_OPTIMIZERS:
+        yield "train.optimizer", f"{' or '.join(sorted(HOGWILD_OPTIMIZERS))}"
+    if train.batch_size is not None:
+        yield "train.batch_size", "null: it updates after every few centers"
+    if sampling.shared_negatives is None:
+        yield "sampling.shared_negatives", "a number (16, with sampling.block=16)"
+    if train.device not in ("auto", "cpu"):
+        yield "train.device", "cpu"
+
+
 def disagreements(
     corpus: CorpusSection, sampling: SamplingSection, train: TrainSection
 ) -> Iterator[tuple[tuple[KeyPath, KeyPath], str]]:
@@ -166,13 +184,19 @@ def disagreements(
     if corpus.name == "ptb" and corpus.heldout_every is not None:
         what = "corpus.heldout_every must be null: ptb has a held-out text of its own"
         yield (name, ("corpus", "heldout_every")), what
-    if (sampling.block > 1) != (sampling.shared_negatives is not None):
-        rule = "needs a number (64, say)" if sampling.block > 1 else "must be null"
-        what = f"sampling.shared_negatives {rule} with sampling.block={sampling.block}"
-        yield (("sampling", "block"), ("sampling", "shared_negatives")), what
-    if train.batch_size % sampling.block:
+    if sampling.block > 1 and sampling.shared_negatives is None:
+        what = f"sampling.shared_negatives needs a number with sampling.block={sampling.block}"
+        yield (("sampling", "block"), ("sampling", "shared_negatives")), f"{what} (64, say)"
+    if train.batch_size is not None and train.batch_size % sampling.block:
         sizes = f"train.batch_size={train.batch_size} is not a multiple of sampling.block"
         yield (("train", "batch_size"), ("sampling", "block")), f"{sizes}={sampling.block}"
+    if train.kernel == "hogwild":
+        sections = {"sampling": sampling, "train": train}
+        for key, need in hogwild_obstacles(sampling, train):
+            owner, setting = key.split(".")
+            found = _as_yaml(getattr(sections[owner], setting))
+            what = f"train.kernel=hogwild needs {key} to be {need}; found {found}"
+            yield (("train", "kernel"), (owner, setting)), what
 
 
 class Config(BaseModel):

@@ -15,8 +15,8 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(name: DeviceName) -> Choice:
-    """The device of that name; for "auto" a GPU where torch finds one.
+def choose(name: DeviceName, *, only_cpu: bool = False) -> Choice:
+    """The device of that name; for "auto" a GPU where torch finds one, unless the kernel has none.
 
     Raises:
         ConfigError: the device was asked for by name and is not here.
@@ -26,6 +26,8 @@ def choose(name: DeviceName) -> Choice:
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    if name == "auto" and only_cpu:
+        return Choice(torch.device("cpu"), "the kernel runs on a CPU")
     if name == "auto":
         best = next(device for device, here in present.items() if here)
         reason = "torch finds no GPU" if best == "cpu" else "the GPU that torch finds"

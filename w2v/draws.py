@@ -26,8 +26,8 @@ class Sampler(NamedTuple):
     noise_cdf_V: Tensor  # cumulative noise distribution; its last entry is 1
     window: int  # W, the largest radius
     negatives: int  # K, for each pair of center and context
-    block: int  # T, centers that share their targets; 1 = textbook
-    shared_negatives: int  # J, of a block of more than one center; else 0
+    block: int  # T, centers that share their targets
+    shared_negatives: int  # J, of a block; 0 = textbook, negatives for each context
     avoid_contexts: bool  # a center's negatives are none of its contexts
     redraw: bool  # anew in every epoch; else the same draws, shuffled anew
 
@@ -87,12 +87,12 @@ def draw_span(ids_N: Tensor, offsets_S: Tensor, sampler: Sampler, draws: torch.G
     the subsampled sentence.
 
     Args:
-        ids_N: int64 word ids of the sentences, one after the other.
+        ids_N: integer word ids of the sentences, one after the other.
         offsets_S: int64, where each sentence starts in `ids_N`, and the end of the last one.
         sampler: the distributions, on the device of the ids.
         draws: of the same device.
     """
-    device = ids_N.device
+    device, ids_N = ids_N.device, ids_N.long()
     chance_N = torch.rand(len(ids_N), generator=draws, device=device)
     kept_N = chance_N < sampler.keep_prob_V[ids_N]
     kept_before = torch.nn.functional.pad(kept_N.cumsum(0), (1, 0))
@@ -112,7 +112,7 @@ def draw_span(ids_N: Tensor, offsets_S: Tensor, sampler: Sampler, draws: torch.G
 
 def count_slots(span: Span, sampler: Sampler) -> int:
     """How many centers the batches of a span hold: blocks also hold words without a context."""
-    if sampler.block > 1:
+    if sampler.shared_negatives:
         return len(span.words_N)
     return int(((span.left_N + span.right_N) > 0).sum())
 

@@ -3,8 +3,8 @@
 A `Learner` (model, optimizer, sampler) and a corpus enter, `Report`s leave; the tables change in
 place. The loop knows nothing of files, bars or checkpoints: those belong to its reader.
 
-An epoch is cut into spans of about a million words. A span is subsampled, windowed and shuffled
-as a whole, so memory does not grow with the corpus; the order of spans is shuffled too.
+An epoch is cut into spans of some million words, as many as the kernel likes. A span is drawn as a
+whole, so memory does not grow with the corpus; the order of spans is shuffled.
 
 Every random draw follows from `train.seed` and the place in the run where it is used. On a CPU the
 same seed gives the same tables, to the byte, on the same build and number of threads; a GPU adds
@@ -15,7 +15,7 @@ Legend: V = words, N = ids of a span, S = its sentences.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -33,14 +33,14 @@ from w2v.devices import finest_float
 from w2v.draws import Sampler, Streams, draw_span, make_sampler
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
+from w2v.kernels.interface import Kernel, Tally, TrainSpan
 from w2v.model import SkipGram
 from w2v.optimizers import Optimizer, make_optimizer
 from w2v.reporting import Report
 
-SPAN_WORDS = 1 << 20  # words that are subsampled and shuffled together; PTB fits in one span
 REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
 HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
-HELDOUT_BATCH = 512
+HELDOUT_SPAN, HELDOUT_BATCH = 1 << 20, 512  # words that are drawn from, centers of a batch
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
 CPU = torch.device("cpu")
@@ -54,7 +54,8 @@ class Learner(NamedTuple):
     model: SkipGram
     optimizer: Optimizer
     sampler: Sampler
-    train_span: Callable[..., Iterator[bmm.Step]]  # the kernel
+    train_span: TrainSpan  # the prepared kernel
+    span_words: int  # ids that it gets at a time
     heldout: tuple[Batch, ...]  # empty without held-out text
 
     def tensors(self) -> dict[str, Tensor]:
@@ -74,7 +75,7 @@ class _Epoch:
     centers: Tensor
     ids: float = 0.0  # words in vocabulary that are passed
 
-    def add(self, tally: bmm.Tally, *, ids: float) -> None:
+    def add(self, tally: Tally, *, ids: float) -> None:
         """Takes in what one update tells; `ids` words are passed after it."""
         self.loss_sum += tally.loss_sum
         self.centers += tally.centers
@@ -87,19 +88,33 @@ def make_learner(
     model: ModelSection,
     sampling: SamplingSection,
     train: TrainSection,
-    train_span: Callable[..., Iterator[bmm.Step]],
+    kernel: Kernel,
     device: torch.device,
 ) -> Learner:
     """Tables, optimizer, sampler and held-out batches for this corpus, on the device."""
     generator = _generator(CPU, train.seed, INIT_STREAM)
-    tables = SkipGram(len(corpus.vocab), model.dim, init=model.init, generator=generator).to(device)
+    tables = SkipGram(
+        len(corpus.vocab),
+        model.dim,
+        init=model.init,
+        generator=generator,
+        row_multiple=kernel.row_multiple,
+    ).to(device)
     draws = sampling.model_dump() | {"counts_V": corpus.vocab.known_counts_V}
     fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
+    sampler, optimizer = (
+        make_sampler(**draws, device=device),
+        make_optimizer(train.optimizer, tables),
+    )
+    train_span = kernel.prepare(
+        tables, sampler, optimizer, batch_size=train.batch_size, objective=train.objective
+    )
     return Learner(
         tables,
-        make_optimizer(train.optimizer, tables),
-        make_sampler(**draws, device=device),
+        optimizer,
+        sampler,
         train_span,
+        kernel.span_words,
         heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
     )
 
@@ -109,12 +124,12 @@ def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
 
     Equal corpora and `sampling` settings give equal batches, whatever the seed, kernel or device.
 
-    They are textbook batches (T = 1) of some HELDOUT_CENTERS centers, drawn with HELDOUT_SEED
+    They are textbook batches of some HELDOUT_CENTERS centers, drawn with HELDOUT_SEED
     from the first span of the held-out text.
     """
-    textbook = sampler._replace(block=1, redraw=True)
+    textbook = sampler._replace(block=1, shared_negatives=0, redraw=True)
     draws = _generator(CPU, HELDOUT_SEED, HELDOUT_STREAM)
-    for start, end in spans(sentences, max_words=SPAN_WORDS)[:1]:
+    for start, end in spans(sentences, max_words=HELDOUT_SPAN)[:1]:
         span = draw_span(*cut(sentences, start, end, device=CPU), textbook, draws)
         several = batch_steps(span, textbook, Streams(draws, draws), batch_size=HELDOUT_BATCH)
         for step in islice(several, HELDOUT_CENTERS // HELDOUT_BATCH):
@@ -134,16 +149,12 @@ def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator
     for number in range(1, section.epochs + 1):
         epoch = _new_epoch(number, device)
         report = partial(_report, epoch, learner, corpus, section, began=began)
-        for index, (start, end) in _shuffled_spans(corpus.train, section.seed, number):
+        cuts = spans(corpus.train, max_words=learner.span_words)
+        for index, (start, end) in _shuffled(cuts, section.seed, number):
             passed, length = epoch.ids, end - start
             first, last = (number - 1 + at / num_ids for at in (passed, passed + length))
             for update in learner.train_span(
-                learner.model,
                 *cut(corpus.train, start, end, device=device),
-                learner.sampler,
-                learner.optimizer,
-                batch_size=section.batch_size,
-                objective=section.objective,
                 lr=(learning_rate(section, first), learning_rate(section, last)),
                 streams=_streams(learner.sampler, section.seed, number, index),
             ):
@@ -183,11 +194,11 @@ def spans(sentences: Sentences, *, max_words: int) -> list[tuple[int, int]]:
 def cut(
     sentences: Sentences, start: int, end: int, *, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The ids (int64) from `start` to `end` and the borders of their sentences, on the device."""
+    """The ids (int32) from `start` to `end` and the borders of their sentences, on the device."""
     first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
     inner_S = sentences.offsets_S[first:last]
     offsets_S = np.concatenate([[start], inner_S, [end]]) - start
-    ids_N = np.array(sentences.ids_N[start:end], dtype=np.int64)
+    ids_N = np.array(sentences.ids_N[start:end])
     return torch.from_numpy(ids_N).to(device), torch.from_numpy(offsets_S).to(device)
 
 
@@ -254,10 +265,9 @@ def _new_epoch(number: int, device: torch.device) -> _Epoch:
     return _Epoch(number, time.perf_counter(), loss_sum, centers)
 
 
-def _shuffled_spans(
-    sentences: Sentences, seed: int, epoch: int
+def _shuffled(
+    cuts: Sequence[tuple[int, int]], seed: int, epoch: int
 ) -> Iterator[tuple[int, tuple[int, int]]]:
-    cuts = spans(sentences, max_words=SPAN_WORDS)
     for index in np.random.default_rng([seed, SPANS_STREAM, epoch]).permutation(len(cuts)):
         yield int(index), cuts[index]
 

@@ -7,6 +7,7 @@ real rather than noise (Mikolov et al. 2013b, equation 4; d2l.ai 15.4).
 Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,8 +21,17 @@ from w2v.vocab import UNK_ID
 class SkipGram(nn.Module):
     """Twin tables, `center` and `context`; the row of `<unk>` is zero and stays zero."""
 
+    center: nn.Embedding
+    context: nn.Embedding
+
     def __init__(
-        self, vocab_size: int, dim: int, *, init: Init, generator: torch.Generator
+        self,
+        vocab_size: int,
+        dim: int,
+        *,
+        init: Init,
+        generator: torch.Generator,
+        row_multiple: int = 1,
     ) -> None:
         """Fills the tables on the CPU, so that a seed means the same tables on every device.
 
@@ -32,10 +42,13 @@ class SkipGram(nn.Module):
                 Bengio 2010, as the chapter); "word2vec" draws centers from U(-0.5, 0.5) / D and
                 starts contexts at zero (word2vec.c).
             generator: of the CPU.
+            row_multiple: rows lie a multiple of so many floats apart; what is between stays zero.
         """
         super().__init__()
-        self.center = nn.Embedding(vocab_size, dim)
-        self.context = nn.Embedding(vocab_size, dim)
+        stride = math.ceil(dim / row_multiple) * row_multiple
+        for name in ("center", "context"):
+            table_VD = torch.zeros(vocab_size, stride)[:, :dim]
+            setattr(self, name, nn.Embedding(vocab_size, dim, _weight=table_VD))
         with torch.no_grad():
             for table in (self.center.weight, self.context.weight):
                 if init == "xavier":

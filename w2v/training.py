@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from w2v import __version__, checkpoints, devices, kernels
-from w2v.config import Config, dump_yaml
+from w2v.config import CPU_KERNELS, Config, dump_yaml
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
 from w2v.errors import DataError, StorageError
@@ -88,7 +88,8 @@ def prepare_run(
         DownloadError, DataError: the corpus.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
-    kernel, device = kernels.choose(config.train.kernel), devices.choose(config.train.device)
+    device = devices.choose(config.train.device, only_cpu=config.train.kernel in CPU_KERNELS)
+    kernel = kernels.choose(config.train, config.sampling, device.device)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     run_dir = RunDir(folder)
     run_dir.require_free(force=force)
@@ -122,7 +123,7 @@ def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
             model=config.model,
             sampling=config.sampling,
             train=config.train,
-            train_span=run.kernel.train_span,
+            kernel=run.kernel.kernel,
             device=run.device.device,
         )
         metrics = MetricsLog(at_the_end.enter_context(open_run(run)))
@@ -213,8 +214,8 @@ def finish_run(run: Run, learner: Learner, epochs: Sequence[Report], *, metrics:
     run.folder.write_finished(
         _description(run) | outcome,
         vocab=run.corpus.vocab,
-        center_VD=learner.model.center.weight.detach().cpu().numpy(),
-        context_VD=learner.model.context.weight.detach().cpu().numpy(),
+        center_VD=learner.model.center.weight.detach().cpu().contiguous().numpy(),
+        context_VD=learner.model.context.weight.detach().cpu().contiguous().numpy(),
         dropped=run.corpus.dropped,
         others={
             run.folder.config: dump_yaml(run.config).encode(),

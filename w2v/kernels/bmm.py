@@ -15,7 +15,7 @@ of a block; N and M = used rows of the two tables; of a span, N = ids and S = se
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,31 +24,40 @@ from w2v.batches import Batch, steps
 from w2v.config import Objective
 from w2v.devices import finest_float
 from w2v.draws import Sampler, Streams, count_slots, draw_span
+from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
 from w2v.model import CenterLoss, SkipGram, masked_bce
-from w2v.optimizers import Optimizer, RowGradients
+from w2v.optimizers import SGD, Optimizer, RowGradients
+
+SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
+# Centers of a step where the config leaves it open. Plain descent takes the sum of a step's
+# gradients, which overshoots on frequent words where a step is large.
+STEP_CENTERS, SGD_STEP_CENTERS = 4096, 256
 
 
-class Tally(NamedTuple):
-    """The loss of some centers, left on the device so that nobody waits for it."""
-
-    loss_sum: Tensor  # 0-d, of the finest float the device has
-    centers: Tensor  # 0-d int64: how many were scored
-
-
-class Step(NamedTuple):
-    """What `train_span` says after each update."""
-
-    tally: Tally
-    done: float  # share of the span, 0 to 1
+def prepare(
+    model: SkipGram,
+    sampler: Sampler,
+    optimizer: Optimizer,
+    *,
+    batch_size: int | None,
+    objective: Objective,
+) -> TrainSpan:
+    """`train_span` for these; `batch_size` None takes whole blocks of about STEP_CENTERS."""
+    if batch_size is None:
+        most = SGD_STEP_CENTERS if isinstance(optimizer, SGD) else STEP_CENTERS
+        batch_size = max(1, most // sampler.block) * sampler.block
+    return partial(
+        train_span, model, sampler, optimizer, batch_size=batch_size, objective=objective
+    )
 
 
 @torch.no_grad()
 def train_span(
     model: SkipGram,
-    ids_N: Tensor,
-    offsets_S: Tensor,
     sampler: Sampler,
     optimizer: Optimizer,
+    ids_N: Tensor,
+    offsets_S: Tensor,
     *,
     batch_size: int,
     objective: Objective,
@@ -59,10 +68,10 @@ def train_span(
 
     Args:
         model: its tables are updated in place.
-        ids_N: int64 word ids of the sentences, on the model's device.
-        offsets_S: int64, where each sentence starts, and the end of the last one.
         sampler: the distributions and sizes of the batches.
         optimizer: made for the model's tables.
+        ids_N: integer word ids of the sentences, on the model's device.
+        offsets_S: int64, where each sentence starts, and the end of the last one.
         batch_size: centers in a step.
         objective: what a step minimizes, see `gradients`.
         lr: learning rate at the first and the last center; linear between them.
@@ -112,6 +121,9 @@ def mean_loss(model: SkipGram, fixed: Iterable[Batch]) -> float:
     ]
     centers = sum(int(tally.centers) for tally in tallies)
     return sum(float(tally.loss_sum) for tally in tallies) / centers
+
+
+KERNEL = Kernel(prepare, row_multiple=1, span_words=SPAN_WORDS)
 
 
 def _tally(loss: CenterLoss) -> Tally:

@@ -1,0 +1,51 @@
+"""What every kernel offers the training loop, and what it says while it trains.
+
+A kernel module has a `KERNEL`. Its `prepare` gets the model, the sampler and the optimizer once,
+checks that it can train them and makes ready all that lasts; the function that it returns trains
+on one span of text after the other.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from w2v.draws import Streams
+
+
+class Tally(NamedTuple):
+    """The loss of some centers, left on the device so that nobody waits for it."""
+
+    loss_sum: Tensor  # 0-d, of the finest float the device has
+    centers: Tensor  # 0-d int64: how many were scored
+
+
+class Step(NamedTuple):
+    """What a kernel says after each update, or after many where they are small."""
+
+    tally: Tally
+    done: float  # share of the span, 0 to 1
+
+
+class TrainSpan(Protocol):
+    """Trains on a run of sentences, in place; yields after each step."""
+
+    def __call__(
+        self, ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams
+    ) -> Iterator[Step]:
+        """One span.
+
+        Args:
+            ids_N: int32 word ids of the sentences, on the model's device.
+            offsets_S: int64, where each sentence starts, and the end of the last one.
+            lr: learning rate at the first and the last center; linear between them.
+            streams: all that is random; of the model's device.
+        """
+
+
+class Kernel(NamedTuple):
+    """A kernel as the loop sees it."""
+
+    prepare: Callable[..., TrainSpan]  # (model, sampler, optimizer, *, batch_size, objective)
+    row_multiple: int  # table rows lie a multiple of so many floats apart
+    span_words: int  # ids of a span, at most
