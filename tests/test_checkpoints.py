@@ -61,6 +61,30 @@ def test_it_saves_at_each_epochs_end_and_when_it_is_time(tmp_path):
     assert saved["center"].tolist() == [3.0, 3.0]
 
 
+def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_report_and_at_the_end(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    reader = checkpoints.Checkpointer(
+        tmp_path / "file", {"center": torch.zeros(2)}, every_s=1.0, keep=1
+    )
+    ended = REPORT._replace(epoch_ended=True)
+    reader(ended)
+    with pytest.raises(StorageError):
+        reader(ended)
+    reader(ended)
+    with pytest.raises(StorageError):
+        reader.settle()
+    reader.close()
+
+
+def test_rows_that_lie_apart_are_saved_next_to_each_other(tmp_path):
+    table = torch.arange(12.0).view(3, 4)[:, :2]
+    reader = checkpoints.Checkpointer(tmp_path, {"center": table}, every_s=1.0, keep=1)
+    reader(REPORT._replace(epoch_ended=True))
+    reader.close()
+    saved = safetensors.torch.load((tmp_path / "step-10.safetensors").read_bytes())
+    assert saved["center"].tolist() == [[0, 1], [4, 5], [8, 9]]
+
+
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(StorageError, match="cannot write"):

@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from w2v import kernels
 from w2v.configfile import load_config, shipped_folder
 
 SHIPPED = sorted(path.name for path in shipped_folder().glob("*.yaml"))
@@ -37,3 +39,11 @@ def test_the_chapters_config_is_the_chapter():
 
 def test_ptb_trains_through_bmm():
     assert load_config("ptb.yaml").config.train.kernel == "bmm"
+
+
+@pytest.mark.parametrize("name", ["quickstart.yaml", "text.yaml"])
+def test_the_others_take_hogwild_on_a_cpu_and_bmm_on_a_gpu(name):
+    config = load_config(name, [] if name != "text.yaml" else ["corpus.path=a"]).config
+    for device, kernel in (("cpu", "hogwild"), ("cuda", "bmm")):
+        choice = kernels.choose(config.train, config.sampling, torch.device(device))
+        assert choice.name == kernel

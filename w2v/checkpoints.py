@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import safetensors.torch
@@ -23,7 +24,11 @@ STATE_NAME = re.compile(r"step-([0-9]+)\.json")
 
 
 class Checkpointer:
-    """A listener to reports that saves a checkpoint when it is time, and at each epoch's end."""
+    """A listener to reports that saves a checkpoint when it is time, and at each epoch's end.
+
+    It copies the tensors and leaves the writing to a thread, while training goes on; a failure
+    to write is raised at the next report or by `settle`.
+    """
 
     def __init__(
         self, folder: Path, tensors: Mapping[str, Tensor], *, every_s: float, keep: int
@@ -31,19 +36,45 @@ class Checkpointer:
         """Args: the run's `checkpoints/`; the live tensors; how often; how many stay."""
         self._folder, self._tensors, self._keep = folder, tensors, keep
         self._every_s, self._saved_at_s = every_s, 0.0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="w2v-checkpoints")
+        self._written: Future[None] | None = None
 
     def __call__(self, report: Report) -> None:
-        """Saves if an epoch ended or `every_s` has passed."""
+        """Saves if an epoch ended or `every_s` has passed.
+
+        Raises:
+            StorageError: the checkpoint before this one could not be written.
+        """
         if not report.epoch_ended and report.run_seconds - self._saved_at_s < self._every_s:
             return
         told = ("epoch", "epoch_ended", "done", "loss", "heldout_loss")
         position = {name: getattr(report, name) for name in told}
-        save(self._folder, step=report.step, tensors=self._tensors, position=position)
-        prune(self._folder, keep=self._keep)
+        self.settle()
+        tensors = {
+            name: tensor.detach().to("cpu", copy=True) for name, tensor in self._tensors.items()
+        }
+        self._written = self._writer.submit(self._write, report.step, tensors, position)
         self._saved_at_s = report.run_seconds
 
+    def settle(self) -> None:
+        """Waits until the last checkpoint is on disk.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
     def close(self) -> None:
-        """Nothing is held."""
+        """Waits for what is being written; whoever must know whether it was has settled before."""
+        self._writer.shutdown()
+
+    def _write(
+        self, step: int, tensors: Mapping[str, Tensor], position: Mapping[str, object]
+    ) -> None:
+        save(self._folder, step=step, tensors=tensors, position=position)
+        prune(self._folder, keep=self._keep)
 
 
 def save(

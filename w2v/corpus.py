@@ -262,8 +262,8 @@ def _corpus(folder: Path, vocab: Vocab, dropped: WordCounts, *, digest: str) -> 
 
 
 def _map(folder: Path, part: str) -> Sentences:
-    ids_N = np.load(folder / _ids(part), mmap_mode="r")
-    offsets_S = np.load(folder / _offsets(part), mmap_mode="r")
+    ids_N = np.load(folder / _ids(part), mmap_mode="c")
+    offsets_S = np.load(folder / _offsets(part), mmap_mode="c")
     return Sentences(ids_N.view(np.ndarray), offsets_S.view(np.ndarray))
 
 

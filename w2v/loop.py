@@ -198,8 +198,8 @@ def cut(
     first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
     inner_S = sentences.offsets_S[first:last]
     offsets_S = np.concatenate([[start], inner_S, [end]]) - start
-    ids_N = np.array(sentences.ids_N[start:end])
-    return torch.from_numpy(ids_N).to(device), torch.from_numpy(offsets_S).to(device)
+    ids_N = torch.from_numpy(sentences.ids_N[start:end])
+    return ids_N.to(device), torch.from_numpy(offsets_S).to(device)
 
 
 def _report(

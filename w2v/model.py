@@ -8,6 +8,7 @@ Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = target
 """
 
 import math
+import mmap
 from typing import NamedTuple
 
 import torch
@@ -47,7 +48,7 @@ class SkipGram(nn.Module):
         super().__init__()
         stride = math.ceil(dim / row_multiple) * row_multiple
         for name in ("center", "context"):
-            table_VD = torch.zeros(vocab_size, stride)[:, :dim]
+            table_VD = _zeros(vocab_size, stride)[:, :dim]
             setattr(self, name, nn.Embedding(vocab_size, dim, _weight=table_VD))
         with torch.no_grad():
             for table in (self.center.weight, self.context.weight):
@@ -62,6 +63,20 @@ class SkipGram(nn.Module):
     def forward(self, centers_BT: Tensor, targets_BL: Tensor) -> Tensor:
         """The scores (B, T, L) of every center against every target of its block."""
         return torch.bmm(self.center(centers_BT), self.context(targets_BL).mT)
+
+
+def _zeros(rows: int, columns: int) -> Tensor:
+    """A matrix of zeros that begins on a page, in huge pages where there are any.
+
+    Training reads rows in no order; with small pages it would wait for addresses, too.
+    """
+    try:
+        memory = mmap.mmap(-1, max(rows * columns * 4, 1))
+    except (OSError, OverflowError) as error:
+        raise MemoryError(str(error)) from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=torch.float32, count=rows * columns).view(rows, columns)
 
 
 class CenterLoss(NamedTuple):

@@ -142,6 +142,7 @@ def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
                 listener(report)
             if report.epoch_ended:
                 epochs.append(report)
+        checkpointer.settle()
         finish_run(run, learner, epochs, metrics=metrics.path)
     return run.folder
 

@@ -4,7 +4,7 @@ A span is cut into pieces of some thousand words. Each thread takes the next pie
 windows and its noise (`pieces`) and trains on them (`compiled`), both without the interpreter's
 lock. The calling thread yields a `Step` for every piece that is done. With one thread it does the
 work itself: the same seed gives the same bytes. With several, the draws are the same, but which
-updates meet which is not: results differ as those of two seeds do.
+updates meet which is not: results differ, a third as much as those of two seeds.
 
 Objectives, weights and losses are those of `bmm` with shared negatives. The optimizers are SGD
 and row-wise Adagrad, which here takes every use of a row in a tile for a gradient of its own.
@@ -46,7 +46,7 @@ from w2v.model import SkipGram
 from w2v.optimizers import SGD, Optimizer, RowAdagrad
 
 SPAN_WORDS = 1 << 23  # at the end of a span threads wait for each other; it takes half a second
-SAY_AFTER_S = 0.5  # a compilation that takes longer is announced
+SAY_AFTER_S = 1.0  # a compilation that takes longer is announced
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from w2v.kernels.jit import compiled
+from w2v.kernels.jit import compiled, in_place
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
@@ -163,27 +163,27 @@ def alias_table(probability_V: NDArray[np.float64]) -> tuple[Floats, Ints]:
     return np.minimum(share_V, 1).astype(np.float32), other_V
 
 
-@compiled
+@in_place
 def draw_noise(bits: Any, noise: Noise) -> Any:
     """A word of the noise distribution, from 64 random bits."""
     slot = below(bits, len(noise.share_V))
     return slot if chance(bits) < noise.share_V[slot] else np.int64(noise.other_V[slot])
 
 
-@compiled
+@in_place
 def is_kept(ids_N: Ints, place: int, key: Any, keep_prob_V: Floats) -> Any:
     """Whether subsampling keeps the word at a place of the span: 1 or 0."""
     bits = scramble(key + np.uint64(place) * np.uint64(0x9E3779B97F4A7C15))
     return np.int64(chance(bits) < keep_prob_V[ids_N[place]])
 
 
-@compiled
+@in_place
 def following(state: Any) -> Any:
     """The state after this one; `scramble` makes it random (SplitMix64, Steele et al. 2014)."""
     return state + np.uint64(0x9E3779B97F4A7C15)
 
 
-@compiled
+@in_place
 def scramble(state: Any) -> Any:
     """64 random bits of a state."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -191,13 +191,13 @@ def scramble(state: Any) -> Any:
     return state ^ (state >> np.uint64(31))
 
 
-@compiled
+@in_place
 def chance(bits: Any) -> Any:
     """A float32 in [0, 1), of the lowest 24 bits."""
     return np.float32(bits & np.uint64(0xFFFFFF)) * np.float32(2.0**-24)
 
 
-@compiled
+@in_place
 def below(bits: Any, size: Any) -> Any:
     """An int64 in [0, size), of the highest 32 bits."""
     return np.int64(((bits >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))

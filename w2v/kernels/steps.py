@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from w2v.kernels.jit import compiled_fast, in_place
+from w2v.kernels.jit import in_place
 from w2v.kernels.shapes import Buffers
 from w2v.kernels.tiles import (
     FLOAT_BYTES,
@@ -180,7 +180,7 @@ def adagrad_step(
         take_step(row_at, step_at, lr / np.sqrt(sum_V[word]), D)
 
 
-@compiled_fast
+@in_place
 def exp_negative(x: Any) -> Any:
     """Exp(x) for x <= 0, as a float32 with a relative error of 2e-7; never below 2 ** -126."""
     power = max(x * LOG2_E, np.float32(-126))
@@ -196,7 +196,7 @@ def exp_negative(x: Any) -> Any:
     return p * np.int32(exponent).view(np.float32)
 
 
-@compiled_fast
+@in_place
 def log_one_plus(u: Any) -> Any:
     """ln(1 + u) for 0 <= u <= 1, as a float32 with a relative error of 3e-7."""
     p = np.float32(-0.008371152549)  # ln(1 + u) / u by the Chebyshev interpolation of degree 7
