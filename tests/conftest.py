@@ -1,6 +1,7 @@
 """What several test files need: optional data, tiny corpora, a small trained run, the CLI."""
 
 import os
+import threading
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,22 @@ def planted_text(*, lines: int, seed: int) -> str:
     return "".join(
         " ".join(rng.choice(topics[rng.integers(3)], size=9)) + "\n" for _ in range(lines)
     )
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of torch's CPU threads; as before afterwards, and no kernel's is left."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+    assert not kernel_threads()
+
+
+def kernel_threads():
+    """The threads of a kernel that are alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("w2v-hogwild")]
 
 
 TINY_SETTINGS = (
