@@ -14,7 +14,7 @@ Legend: N = ids of a span; S = its sentences; V = words; D = padded dimension.
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from w2v.config import Objective
 from w2v.draws import Sampler, Streams
 from w2v.kernels.compiled import compile_loop
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
+from w2v.kernels.jit import first_call
 from w2v.kernels.pieces import (
     Draws,
     Floats,
@@ -74,6 +75,10 @@ class Worker(NamedTuple):
     buffers: Buffers
 
 
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
 @dataclass(frozen=True, eq=False)
 class Hogwild:
     """What lasts from span to span."""
@@ -86,15 +91,19 @@ class Hogwild:
     workers: list[Worker]  # as many as threads were asked for so far
     alive: tuple[Tensor, ...]  # the tensors behind the addresses in `tables`
 
-    def train_piece(self, span: Span, piece: Piece, worker: Worker) -> Tally:
-        """Trains on one piece."""
+    def train_piece(
+        self, span: Span, piece: Piece, worker: Worker, *, call: Callable[..., Any] = _call
+    ) -> Tally:
+        """Trains on one piece; `call` calls the compiled functions."""
         shape = self.shape
-        num_stretches = draw_piece(
+        num_stretches = call(
+            draw_piece,
             *(span.ids_N, span.offsets_S, piece.start, piece.end, span.key),
             *(self.keep_prob_V, self.noise, shape.window, shape.block, worker.draws),
         )
         worker.buffers.tally[:] = 0
-        self.loop(worker.draws, num_stretches, np.float32(piece.lr), self.tables, worker.buffers)
+        lr = np.float32(piece.lr)
+        call(self.loop, worker.draws, num_stretches, lr, self.tables, worker.buffers)
         loss_sum, centers = worker.buffers.tally.tolist()
         return Tally(torch.tensor(loss_sum, dtype=torch.float64), torch.tensor(int(centers)))
 
@@ -155,13 +164,13 @@ def prepare(
             shape,
             tables,
             sampler.keep_prob_V.numpy(),
-            Noise(*alias_table(probability_V)),
+            Noise(*first_call(alias_table, probability_V)),
             compile_loop(shape),
             workers=[],
             alive=(center_VD, context_VD, *sums),
         )
         nothing = Span(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
-        kernel.train_piece(nothing, Piece(0, 0, 0.0), *kernel.workers_for(1))
+        kernel.train_piece(nothing, Piece(0, 0, 0.0), *kernel.workers_for(1), call=first_call)
 
     def train_span(
         ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams

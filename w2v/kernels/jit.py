@@ -35,6 +35,23 @@ def in_place(function: Function) -> Function:
     return made
 
 
+def first_call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a compiled function for the first time, in whatever state its cache is.
+
+    A cache that cannot be written is done without; one that cannot be read is begun anew.
+    """
+    try:
+        return function(*arguments)
+    except OSError as error:  # while saving: the code itself is there
+        log.warning("compiled code cannot be kept, every run will compile anew: %s", error)
+    except (
+        Exception
+    ) as error:  # whatever reading a damaged file raises; an error of ours comes again
+        log.warning("compiled code was damaged, compiling anew: %r", error)
+        function.recompile()  # type: ignore[attr-defined]  # forgets what is kept
+    return function(*arguments)
+
+
 def _jit(function: Function, *, fastmath: bool | set[str]) -> Function:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
