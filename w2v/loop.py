@@ -7,8 +7,8 @@ An epoch is cut into spans of some million words, as many as the kernel likes. A
 whole, so memory does not grow with the corpus; the order of spans is shuffled.
 
 Every random draw follows from `train.seed` and the place in the run where it is used. On a CPU the
-same seed gives the same tables, to the byte, on the same build and number of threads; a GPU adds
-up rows in no fixed order.
+same seed gives the same tables, to the byte: with `bmm` on the same build and number of threads,
+with `hogwild` on one thread. A GPU adds up rows in no fixed order.
 
 Legend: V = words, N = ids of a span, S = its sentences.
 """

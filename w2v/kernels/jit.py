@@ -44,9 +44,7 @@ def first_call(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except OSError as error:  # while saving: the code itself is there
         log.warning("compiled code cannot be kept, every run will compile anew: %s", error)
-    except (
-        Exception
-    ) as error:  # whatever reading a damaged file raises; an error of ours comes again
+    except Exception as error:  # whatever a damaged file leads to; an error of ours comes again
         log.warning("compiled code was damaged, compiling anew: %r", error)
         function.recompile()  # type: ignore[attr-defined]  # forgets what is kept
     return function(*arguments)
