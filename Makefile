@@ -36,9 +36,11 @@ fix: $(DEV) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The reviews of the test data where there are any; ARGS goes to the comparison: ARGS="--peer ...".
+CORPUS ?= $(if $(W2V_TEST_DATA),$(wildcard $(W2V_TEST_DATA)/imdb.txt.xz))
 bench: $(DEV) ## speed, memory, quality; CORPUS=FILE compares with gensim on that text
 	$(BIN)/python scripts/bench.py
-	$(if $(CORPUS),$(BIN)/python scripts/bench.py --corpus "$(CORPUS)")
+	$(if $(CORPUS),$(BIN)/python scripts/bench.py --corpus "$(CORPUS)" $(ARGS))
 
 golden: $(DEV) ## rewrite tests/golden after a change that is meant to change numbers
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden

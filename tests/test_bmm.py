@@ -90,20 +90,21 @@ def planted_ids(words=4000):
 
 
 @pytest.mark.parametrize(
-    ("block", "optimizer", "objective", "lr"),
+    ("block", "shared", "optimizer", "objective", "lr"),
     [
-        (1, "adam", "center_mean", 0.02),
-        (1, "sgd", "pair_sum", 0.02),
-        (8, "adagrad", "pair_sum", 0.1),
-        (8, "sgd", "pair_sum", 0.02),
-        (8, "adam", "center_mean", 0.02),
+        (1, None, "adam", "center_mean", 0.02),
+        (1, None, "sgd", "pair_sum", 0.02),
+        (1, 16, "adagrad", "pair_sum", 0.1),
+        (8, 16, "adagrad", "pair_sum", 0.1),
+        (8, 16, "sgd", "pair_sum", 0.02),
+        (8, 16, "adam", "center_mean", 0.02),
     ],
 )
-def test_it_finds_planted_neighbors(block, optimizer, objective, lr):
+def test_it_finds_planted_neighbors(block, shared, optimizer, objective, lr):
     sampler = make_sampler(
         np.array([0] + [400] * 10), device=torch.device("cpu"), window=3, negatives=5,
         noise_power=0.75, subsample=None, subsample_formula="paper", block=block,
-        shared_negatives=16 if block > 1 else None, avoid_contexts=True, redraw=True,
+        shared_negatives=shared, avoid_contexts=True, redraw=True,
     )  # fmt: skip
     model = SkipGram(11, 8, init="xavier", generator=seeded())
     updates = make_optimizer(optimizer, model)

@@ -402,7 +402,7 @@ def test_memory_is_bounded_by_the_vocabulary_and_a_buffer(tmp_path):
     rng = np.random.default_rng(0)
     line = "w%d " * 20 + "\n"
     part = "".join(line % tuple(row) for row in rng.integers(1000, 9000, (9000, 20)))  # 1 MiB
-    for name, size in (("small.txt", 12), ("large.txt", 72)):
+    for name, size in (("small.txt", 12), ("large.txt", 144)):
         (tmp_path / name).write_text(part * size)
     program = (
         "import pathlib, sys\n"

@@ -245,3 +245,11 @@ def test_a_block_of_different_words_is_its_tiles_one_after_the_other():
         SGD(*twin.tables()).step([rows], lr=0.1)
     run_loop(case, lr=0.1)
     assert_same_change(before, case.tables(), twin.tables())
+
+
+def test_loops_of_different_sizes_have_names_of_their_own():
+    """numba's cache has a file for each name, and two processes may write to it at once."""
+    names = {
+        compile_loop(Shape(dim, 2, 2, 5, 5, True, False, False)).__qualname__ for dim in (8, 9, 16)
+    }
+    assert len(names) == 3

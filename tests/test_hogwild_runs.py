@@ -98,7 +98,7 @@ def test_it_finds_planted_neighbors(optimizer, num_threads, threads):
         assert step.done == 1.0
         assert sums[1] == num_words
         losses.append(sums[0] / sums[1])
-    assert losses[-1] < losses[0] < 0.7
+    assert max(losses) < 0.5  # ln 2 = 0.69 for a model that knows nothing
     unit_VD = torch.nn.functional.normalize(model.center.weight.detach()[1:], dim=1)
     similar_VV = unit_VD @ unit_VD.T
     within = (similar_VV[:5, :5].sum() - 5) / 20

@@ -1,9 +1,11 @@
 import math
+import mmap
+from pathlib import Path
 
 import pytest
 import torch
 
-from w2v.model import SkipGram, masked_bce
+from w2v.model import SkipGram, masked_bce, whole_sum
 from w2v.vocab import UNK_ID
 
 
@@ -99,3 +101,38 @@ def test_equal_seeds_give_equal_tables():
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
+
+
+def test_tables_lie_in_huge_pages_where_there_are_any():
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not enabled.exists() or "[never]" in enabled.read_text():
+        pytest.skip("no huge pages here")
+    SkipGram(100_000, 64, init="xavier", generator=seeded())  # whatever is loaded late is there now
+    before = huge_kib()
+    model = SkipGram(100_000, 64, init="xavier", generator=seeded())
+    assert huge_kib() - before >= 1024 * 2  # of 2 x 25 MB; how many depends on what is free
+    assert model.center.weight.data_ptr() % 64 == 0
+
+
+def huge_kib():
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    return int(rollup.partition("AnonHugePages:")[2].split()[0])
+
+
+def test_advice_that_is_not_taken_does_no_harm(monkeypatch):
+    class Refusing(mmap.mmap):
+        def madvise(self, *_):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr("w2v.model.mmap.mmap", Refusing)
+    assert SkipGram(3, 2, init="xavier", generator=seeded()).center.weight.shape == (3, 2)
+
+
+@pytest.mark.parametrize("row_multiple", [1, 16])
+def test_rows_may_lie_apart(row_multiple):
+    model = SkipGram(5, 6, init="xavier", generator=seeded(), row_multiple=row_multiple)
+    plain = SkipGram(5, 6, init="xavier", generator=seeded())
+    assert torch.equal(model.center.weight, plain.center.weight)
+    assert model.center.weight.stride() == (6 if row_multiple == 1 else 16, 1)
+    table_VD = model.context.weight.detach()
+    assert whole_sum(table_VD).item() == pytest.approx(table_VD.sum().item(), abs=1e-6)

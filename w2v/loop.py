@@ -34,7 +34,7 @@ from w2v.draws import Sampler, Streams, draw_span, make_sampler
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
 from w2v.kernels.interface import Kernel, Tally, TrainSpan
-from w2v.model import SkipGram
+from w2v.model import SkipGram, whole_sum
 from w2v.optimizers import Optimizer, make_optimizer
 from w2v.reporting import Report
 
@@ -223,9 +223,9 @@ def _report(
     lr = learning_rate(section, epochs)
     heldout = bmm.mean_loss(learner.model, learner.heldout) if ended and learner.heldout else None
     # A sum is finite unless a number is not, or the numbers have left all reason.
-    tables = sum(float(table.detach().sum()) for table in learner.model.parameters())
+    tables = sum(float(whole_sum(table.detach())) for table in learner.model.parameters())
     found = {"the loss": loss, "the held-out loss": heldout, "the sum of the tables": tables}
-    _require_finite(found, f"epoch {epoch.number}, step {step}, lr {lr:g}")
+    _require_finite(found, f"epoch {epoch.number}, step {step}, lr {lr:g}", section)
     return Report(
         epoch=epoch.number,
         step=step,
@@ -251,11 +251,12 @@ def _no_pairs(corpus: Corpus, sampler: Sampler) -> DataError:
     return DataError(found, hint="a line is a sentence; lower vocab.min_count, or join lines")
 
 
-def _require_finite(found: Mapping[str, float | None], where: str) -> None:
+def _require_finite(found: Mapping[str, float | None], where: str, section: TrainSection) -> None:
     for name, value in found.items():
         if value is not None and not math.isfinite(value):
             raise DivergedError(
-                f"training diverged: {name} became {value} ({where})", hint="lower train.lr"
+                f"training diverged: {name} became {value} ({where})",
+                hint=f"lower train.lr, now {section.lr:g}",
             )
 
 

@@ -9,6 +9,7 @@ Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = target
 
 import math
 import mmap
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -70,12 +71,16 @@ def _zeros(rows: int, columns: int) -> Tensor:
 
     Training reads rows in no order; with small pages it would wait for addresses, too.
     """
+    private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
     try:
-        memory = mmap.mmap(-1, max(rows * columns * 4, 1))
+        memory = mmap.mmap(
+            -1, max(rows * columns * 4, 1), **({"flags": private} if private else {})
+        )
     except (OSError, OverflowError) as error:
         raise MemoryError(str(error)) from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # it is only advice
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.float32, count=rows * columns).view(rows, columns)
 
 
@@ -84,6 +89,11 @@ class CenterLoss(NamedTuple):
 
     loss_BT: Tensor  # the weighted mean of BCE over the center's scored targets; 0 without one
     weight_BT: Tensor  # the weight of those targets; 0 where nothing is scored
+
+
+def whole_sum(table_VD: Tensor) -> Tensor:
+    """The sum of a table's memory, with the zeros between its rows: one run is read faster."""
+    return table_VD.as_strided((table_VD.shape[0] * table_VD.stride(0),), (1,)).sum()
 
 
 def masked_bce(logits_BTL: Tensor, labels_BTL: Tensor, weights_BTL: Tensor) -> CenterLoss:

@@ -6,6 +6,7 @@
 """
 
 import logging
+import math
 import platform
 import re
 import sys
@@ -118,6 +119,7 @@ def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
     """
     config = run.config
     with _threads(config.train.threads), _memory_errors(run), ExitStack() as at_the_end:
+        started = time.perf_counter()
         learner = make_learner(
             run.corpus,
             model=config.model,
@@ -125,7 +127,8 @@ def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
             train=config.train,
             kernel=run.kernel.kernel,
             device=run.device.device,
-        )
+        )  # a kernel may have to be compiled first
+        run = run._replace(prepare_s=run.prepare_s + time.perf_counter() - started)
         metrics = MetricsLog(at_the_end.enter_context(open_run(run)))
         checkpointer = checkpoints.Checkpointer(
             run.folder.checkpoints,
@@ -162,7 +165,7 @@ def plan(run: Run) -> dict[str, int]:
         "vocabulary": len(run.corpus.vocab),
         "words an epoch after subsampling": round(float(counts_V @ keep_V)),
         "epochs": config.train.epochs,
-        "bytes of the two tables": 2 * 4 * len(run.corpus.vocab) * config.model.dim,
+        "bytes of the two tables": _table_bytes(run),
     }
 
 
@@ -258,6 +261,13 @@ def _description(run: Run) -> dict[str, object]:
     }
 
 
+def _table_bytes(run: Run) -> int:
+    """What center and context table take, with what the kernel wants between rows."""
+    multiple = run.kernel.kernel.row_multiple
+    row = math.ceil(run.config.model.dim / multiple) * multiple
+    return 2 * 4 * len(run.corpus.vocab) * row
+
+
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
     """Lets torch use so many CPU threads, and afterwards as many as before."""
@@ -279,7 +289,7 @@ def _memory_errors(run: Run) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        tables_gb = 2 * 4 * len(run.corpus.vocab) * run.config.model.dim / 1e9
+        tables_gb = _table_bytes(run) / 1e9
         raise StorageError(
             f"out of memory on {run.device.device}: the tables of {len(run.corpus.vocab):,} "
             f"words take {tables_gb:.1f} GB, {run.config.train.optimizer} and batches more",

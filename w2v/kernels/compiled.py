@@ -30,67 +30,52 @@ from w2v.kernels.jit import compiled_fast
 from w2v.kernels.pieces import Draws
 from w2v.kernels.shapes import Buffers, Shape, Tables
 from w2v.kernels.steps import (
-    adagrad_step,
+    adagrad_centers,
+    adagrad_targets,
     any_shared,
     copy_rows,
-    leave_out_contexts,
+    gather_tile,
     prefetch_rows,
     return_rows,
     row,
     score_tiles,
-    slopes_of,
+    slope_tile,
+    step_centers,
     update_tiles,
-    weigh,
 )
-from w2v.kernels.tiles import TARGETS, take_step
-
-
-def sources() -> int:
-    """A number that changes with the code that goes into the loop from other files."""
-    return zlib.crc32("".join(map(inspect.getsource, (jit, pieces, shapes, steps, tiles))).encode())
+from w2v.kernels.tiles import TARGETS
 
 
 def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers], None]:
     """The loop for these sizes: (draws, number of stretches, learning rate, tables, buffers).
 
-    Adds to `buffers.tally`. Compiled at the first call, or taken from numba's cache on disk, which
-    tells loops apart by this file and by the numbers below.
+    Adds to `buffers.tally`. Compiled at the first call, or taken from numba's cache on disk.
     """
-    SOURCES = sources()
     DIM, D, A, L = shape.dim, shape.padded_dim, shape.tile, shape.candidates
     W, T, J, K = shape.window, shape.block, shape.shared_negatives, shape.negatives
-    NOISE_SLOTS, CONTEXT_SLOTS, SEGMENT = shape.noise_slots, shape.context_slots, shape.segment
+    NOISE_SLOTS, SEGMENT = shape.noise_slots, shape.segment
+    SLOTS, NOISE_TILES = (J, NOISE_SLOTS, shape.context_slots), NOISE_SLOTS // TARGETS
     AVOID, MEAN, ADAGRAD = shape.avoid_contexts, shape.center_mean, shape.adagrad
-    NOISE_TILES = NOISE_SLOTS // TARGETS
 
-    @compiled_fast
     def train_piece(
         draws: Draws, num_stretches: int, lr: Any, tables: Tables, buffers: Buffers
     ) -> None:
-        if SOURCES < 0:  # never; the mention puts the number among those that the cache looks at
-            return
-        words_N, left_N, right_N = draws.words_N, draws.left_N, draws.right_N
-        center_at, context_at = tables.center_at, tables.context_at
-        segment_at = buffers.segment_rows.ctypes.data
-        segment_before_at = buffers.segment_before.ctypes.data
-        noise_at = buffers.noise_rows.ctypes.data
-        noise_before_at = buffers.noise_before.ctypes.data
-        steps_at, target_steps_at = (
-            buffers.center_steps.ctypes.data,
-            buffers.target_steps.ctypes.data,
-        )
+        words_N, center_at, context_at = draws.words_N, tables.center_at, tables.context_at
+        segment_at, before_at = buffers.segment_rows.ctypes.data, buffers.segment_before.ctypes.data
+        noise_at, old_noise_at = buffers.noise_rows.ctypes.data, buffers.noise_before.ctypes.data
+        steps_at = buffers.target_steps.ctypes.data
         next_block = 0
         for stretch in range(num_stretches):
             begin, end, first, last = draws.stretches_R4[stretch]
             for segment in range(first, last, SEGMENT):
                 segment_end = min(segment + SEGMENT, last)
                 low, high = max(begin, segment - W), min(end, segment_end + W)
-                copy_rows(context_at, words_N, low, high, segment_at, segment_before_at, D)
+                copy_rows(context_at, words_N, low, high, segment_at, before_at, D)
                 for block in range(segment, segment_end, T):
                     block_end = min(block + T, segment_end)
                     noise_J, next_J = draws.noise_XJ[next_block], draws.noise_XJ[next_block + 1]
                     next_block += 1
-                    copy_rows(context_at, noise_J, 0, J, noise_at, noise_before_at, D)
+                    copy_rows(context_at, noise_J, 0, J, noise_at, old_noise_at, D)
                     near, near_end = max(low, block - W), min(high, block_end + W)
                     clash = AVOID and any_shared(words_N, near, near_end, noise_J, J)
                     for i0 in range(block, block_end, A):
@@ -102,82 +87,61 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
                         upto = (i0 - block + A) * J // T if i1 < block_end else J
                         prefetch_rows(context_at, next_J, (i0 - block) * J // T, upto, D)
 
-                        around, around_end = high, low
-                        for a in range(
-                            A
-                        ):  # a last center alone is there twice, once without effect
-                            i = min(i0 + a, i1 - 1)
-                            buffers.center_at_A[a] = row(center_at, words_N[i], D)
-                            around = min(around, i - left_N[i])
-                            around_end = max(around_end, i + right_N[i] + 1)
+                        around, around_end = gather_tile(draws, buffers, center_at, i0, i1, A, D)
                         around_at = row(segment_at, around - low, D)
                         around_tiles = (around_end - around + TARGETS - 1) // TARGETS
                         score_tiles(buffers, around_at, around_tiles, NOISE_TILES, A, D, L)
-
-                        for a in range(A):
-                            i, left, right = i0 + a, np.int32(0), np.int32(0)
-                            if i < i1:
-                                left, right = left_N[i], right_N[i]
-                            weights_L, scores_L = buffers.weights_AL[a], buffers.scores_AL[a]
-                            total = np.float32(left + right) * np.float32(K)
-                            slots = (J, NOISE_SLOTS, CONTEXT_SLOTS)
-                            weigh(weights_L, around - i, left, right, total / np.float32(J), slots)
-                            if clash:
-                                leave_out_contexts(
-                                    weights_L, words_N, i, left, right, noise_J, total, J
-                                )
-                            loss, weight = slopes_of(scores_L, weights_L, NOISE_SLOTS, L)
-                            if left + right > 0:
-                                buffers.tally[0] += np.float64(loss / weight)
-                                buffers.tally[1] += 1
-                                rate = np.float32(1) if ADAGRAD else lr
-                                rate = rate / weight if MEAN else rate
-                                for p in range(L):
-                                    scores_L[p] *= rate
-
+                        rate = np.float32(1) if ADAGRAD else lr
+                        slope_tile(
+                            draws,
+                            buffers,
+                            i0,
+                            i1,
+                            around,
+                            noise_J,
+                            clash,
+                            rate,
+                            MEAN,
+                            A,
+                            K,
+                            SLOTS,
+                            L,
+                        )
                         update_tiles(
                             buffers, around_at, around_tiles, NOISE_TILES, ADAGRAD, A, D, L
                         )
-                        for a in range(A):
-                            row_at, step_at = buffers.center_at_A[a], row(steps_at, a, D)
-                            if ADAGRAD:
-                                word = words_N[min(i0 + a, i1 - 1)]
-                                adagrad_step(
-                                    row_at,
-                                    step_at,
-                                    tables.center_sum_V,
-                                    word,
-                                    lr,
-                                    buffers.square,
-                                    D,
-                                    DIM,
-                                )
-                            else:
-                                take_step(row_at, step_at, np.float32(1), D)
                         if ADAGRAD:
-                            for j in range(J):
-                                adagrad_step(
-                                    row(noise_at, j, D),
-                                    row(target_steps_at, j, D),
-                                    tables.context_sum_V,
-                                    noise_J[j],
-                                    lr,
-                                    buffers.square,
-                                    D,
-                                    DIM,
-                                )
-                            for n in range(around, around_end):
-                                adagrad_step(
-                                    row(segment_at, n - low, D),
-                                    row(target_steps_at, NOISE_SLOTS + n - around, D),
-                                    tables.context_sum_V,
-                                    words_N[n],
-                                    lr,
-                                    buffers.square,
-                                    D,
-                                    DIM,
-                                )
-                    return_rows(context_at, noise_J, 0, J, noise_at, noise_before_at, D)
-                return_rows(context_at, words_N, low, high, segment_at, segment_before_at, D)
+                            sum_V, square = tables.context_sum_V, buffers.square
+                            adagrad_centers(
+                                buffers, tables.center_sum_V, words_N, i0, i1, lr, A, D, DIM
+                            )
+                            adagrad_targets(
+                                noise_at, steps_at, sum_V, noise_J, 0, J, lr, square, D, DIM
+                            )
+                            to = row(steps_at, NOISE_SLOTS, D)
+                            adagrad_targets(
+                                around_at,
+                                to,
+                                sum_V,
+                                words_N,
+                                around,
+                                around_end,
+                                lr,
+                                square,
+                                D,
+                                DIM,
+                            )
+                        else:
+                            step_centers(buffers, A, D)
+                    return_rows(context_at, noise_J, 0, J, noise_at, old_noise_at, D)
+                return_rows(context_at, words_N, low, high, segment_at, before_at, D)
 
-    return train_piece
+    # numba's cache has a file for each name, and looks at this source alone: the name must tell
+    # loops apart by their sizes and by the code that goes into them from other files.
+    train_piece.__qualname__ = f"train_piece_{_digest(shape):08x}"
+    return compiled_fast(train_piece)
+
+
+def _digest(shape: Shape) -> int:
+    sources = map(inspect.getsource, (jit, pieces, shapes, steps, tiles))
+    return zlib.crc32("".join([repr(shape), *sources]).encode())

@@ -9,7 +9,7 @@ updates meet which is not: results differ, a third as much as those of two seeds
 Objectives, weights and losses are those of `bmm` with shared negatives. The optimizers are SGD
 and row-wise Adagrad, which here takes every use of a row in a tile for a gradient of its own.
 
-Legend: N = ids of a span; S = its sentences; V = words; D = padded dimension.
+Legend: N = ids of a span; S = its sentences; V = words; D = dimension.
 """
 
 import logging
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from w2v.config import Objective
 from w2v.draws import Sampler, Streams
+from w2v.errors import StorageError
 from w2v.kernels.compiled import compile_loop
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
 from w2v.kernels.jit import first_call
@@ -52,7 +53,7 @@ SAY_AFTER_S = 1.0  # a compilation that takes longer is announced
 log = logging.getLogger(__name__)
 
 
-class Span(NamedTuple):
+class SpanText(NamedTuple):
     """A run of sentences, and what makes its draws its own."""
 
     ids_N: Ints
@@ -92,7 +93,7 @@ class Hogwild:
     alive: tuple[Tensor, ...]  # the tensors behind the addresses in `tables`
 
     def train_piece(
-        self, span: Span, piece: Piece, worker: Worker, *, call: Callable[..., Any] = _call
+        self, span: SpanText, piece: Piece, worker: Worker, *, call: Callable[..., Any] = _call
     ) -> Tally:
         """Trains on one piece; `call` calls the compiled functions."""
         shape = self.shape
@@ -164,19 +165,19 @@ def prepare(
             shape,
             tables,
             sampler.keep_prob_V.numpy(),
-            Noise(*first_call(alias_table, probability_V)),
+            Noise(*alias_table(probability_V)),
             compile_loop(shape),
             workers=[],
             alive=(center_VD, context_VD, *sums),
         )
-        nothing = Span(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
+        nothing = SpanText(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
         kernel.train_piece(nothing, Piece(0, 0, 0.0), *kernel.workers_for(1), call=first_call)
 
     def train_span(
         ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams
     ) -> Iterator[Step]:
         key = np.uint64(int(torch.randint(2**63 - 1, (), generator=streams.draws)))
-        span = Span(ids_N.numpy(), offsets_S.numpy(), key)
+        span = SpanText(ids_N.numpy(), offsets_S.numpy(), key)
         workers = kernel.workers_for(torch.get_num_threads())
         done = 0
         for piece, tally in _train(kernel, span, _pieces(len(ids_N), shape, lr), workers):
@@ -199,7 +200,7 @@ def _pieces(num_words: int, shape: Shape, lr: tuple[float, float]) -> list[Piece
 
 
 def _train(
-    kernel: Hogwild, span: Span, pieces: list[Piece], workers: list[Worker]
+    kernel: Hogwild, span: SpanText, pieces: list[Piece], workers: list[Worker]
 ) -> Iterator[tuple[Piece, Tally]]:
     """Trains on all pieces; yields each when it is done.
 
@@ -225,9 +226,9 @@ def _train(
             finished.put(error)
 
     with ThreadPoolExecutor(len(workers), thread_name_prefix="w2v-hogwild") as threads:
-        for worker in workers:
-            threads.submit(work, worker)
         try:
+            for worker in workers:
+                _start(threads, work, worker, len(workers))
             for _ in pieces:
                 result = finished.get()
                 if isinstance(result, Exception):
@@ -235,6 +236,17 @@ def _train(
                 yield result
         finally:
             _empty(waiting)
+
+
+def _start(
+    threads: ThreadPoolExecutor, work: Callable[[Worker], None], worker: Worker, number: int
+) -> None:
+    try:
+        threads.submit(work, worker)
+    except RuntimeError as error:
+        raise StorageError(
+            f"cannot start {number} threads: {error}", hint="lower train.threads"
+        ) from error
 
 
 def _empty(queue: SimpleQueue[Piece]) -> None:

@@ -29,7 +29,7 @@ def compiled_fast(function: Function) -> Function:
     return _jit(function, fastmath=FAST_MATH)
 
 
-def in_place(function: Function) -> Function:
+def inlined(function: Function) -> Function:
     """Puts a function into the compiled ones that call it, so that their constants are its own."""
     made: Function = njit(inline="always")(function)
     return made
@@ -38,14 +38,14 @@ def in_place(function: Function) -> Function:
 def first_call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a compiled function for the first time, in whatever state its cache is.
 
-    A cache that cannot be written is done without; one that cannot be read is begun anew.
+    A cache that cannot be written is done without; one that cannot be loaded is begun anew.
     """
     try:
         return function(*arguments)
     except OSError as error:  # while saving: the code itself is there
         log.warning("compiled code cannot be kept, every run will compile anew: %s", error)
     except Exception as error:  # whatever a damaged file leads to; an error of ours comes again
-        log.warning("compiled code was damaged, compiling anew: %r", error)
+        log.warning("compiled code could not be loaded or made, trying anew: %r", error)
         function.recompile()  # type: ignore[attr-defined]  # forgets what is kept
     return function(*arguments)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from w2v.kernels.jit import compiled, in_place
+from w2v.kernels.jit import compiled, inlined
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
@@ -25,7 +25,7 @@ MOST_NOISE = 1 << 22  # noise words of a piece; a piece with more is made smalle
 
 
 class Noise(NamedTuple):
-    """A distribution over words as an alias table (Walker 1977; Vose 1991): two look-ups a draw."""
+    """A distribution over words as an alias table (Walker 1977): two look-ups a draw."""
 
     share_V: Floats  # how much of a word's slot is its own
     other_V: Ints  # the word that has the rest
@@ -130,60 +130,51 @@ def draw_piece(
     return num_stretches
 
 
-@compiled
 def alias_table(probability_V: NDArray[np.float64]) -> tuple[Floats, Ints]:
     """The columns of `Noise` for a distribution.
 
-    Each of V slots has room for the V-th part of all. What a rare word leaves free in its slot
-    goes to one frequent word, until every slot is full.
+    Each of V slots has room for the V-th part of all. What the rare words leave free in theirs lies
+    on a line, one after the other; what the frequent words have too much lies on another. A rare
+    word's slot is filled by the frequent word that lies where its gap begins. Where that gap goes
+    on beyond, the frequent word has given too much, and the next one makes up for it in its slot.
     """
-    V = len(probability_V)
-    share_V = probability_V * V
-    other_V = np.arange(V).astype(np.int32)
-    waiting_V = np.empty(V, np.int64)  # rare words from the front, frequent ones from the back
-    rare_end, frequent_at = 0, V
-    for word in range(V):
-        if share_V[word] < 1:
-            waiting_V[rare_end] = word
-            rare_end += 1
-        else:
-            frequent_at -= 1
-            waiting_V[frequent_at] = word
-    while rare_end > 0 and frequent_at < V:
-        rare_end -= 1
-        rare, frequent = waiting_V[rare_end], waiting_V[frequent_at]
-        other_V[rare] = frequent
-        share_V[frequent] -= 1 - share_V[rare]
-        if share_V[frequent] < 1:
-            frequent_at += 1
-            waiting_V[rare_end] = frequent
-            rare_end += 1
-    for i in range(rare_end):  # rounding left these a hair below 1
-        share_V[waiting_V[i]] = 1
-    return np.minimum(share_V, 1).astype(np.float32), other_V
+    size_V = probability_V * len(probability_V)
+    rare_R, frequent_F = np.flatnonzero(size_V < 1), np.flatnonzero(size_V >= 1)
+    share_V, other_V = np.minimum(size_V, 1), np.arange(len(size_V))
+    gap_R = 1 - size_V[rare_R]
+    gap_end_R, surplus_end_F = gap_R.cumsum(), (size_V[frequent_F] - 1).cumsum()
+    last = len(frequent_F) - 1
+    giver_R = np.searchsorted(surplus_end_F, gap_end_R - gap_R, side="right")
+    other_V[rare_R] = frequent_F[np.minimum(giver_R, last)]
+    following_F = np.minimum(np.arange(len(frequent_F)) + 1, last)
+    other_V[frequent_F] = frequent_F[following_F]
+    ends = np.append(gap_end_R, np.inf)[np.searchsorted(gap_end_R, surplus_end_F)]
+    too_much_F = np.where(np.isfinite(ends), ends - surplus_end_F, 0.0)
+    share_V[frequent_F] = 1 - np.clip(too_much_F, 0, 1)
+    return share_V.astype(np.float32), other_V.astype(np.int32)
 
 
-@in_place
+@inlined
 def draw_noise(bits: Any, noise: Noise) -> Any:
     """A word of the noise distribution, from 64 random bits."""
     slot = below(bits, len(noise.share_V))
     return slot if chance(bits) < noise.share_V[slot] else np.int64(noise.other_V[slot])
 
 
-@in_place
+@inlined
 def is_kept(ids_N: Ints, place: int, key: Any, keep_prob_V: Floats) -> Any:
     """Whether subsampling keeps the word at a place of the span: 1 or 0."""
     bits = scramble(key + np.uint64(place) * np.uint64(0x9E3779B97F4A7C15))
     return np.int64(chance(bits) < keep_prob_V[ids_N[place]])
 
 
-@in_place
+@inlined
 def following(state: Any) -> Any:
     """The state after this one; `scramble` makes it random (SplitMix64, Steele et al. 2014)."""
     return state + np.uint64(0x9E3779B97F4A7C15)
 
 
-@in_place
+@inlined
 def scramble(state: Any) -> Any:
     """64 random bits of a state."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -191,13 +182,13 @@ def scramble(state: Any) -> Any:
     return state ^ (state >> np.uint64(31))
 
 
-@in_place
+@inlined
 def chance(bits: Any) -> Any:
     """A float32 in [0, 1), of the lowest 24 bits."""
     return np.float32(bits & np.uint64(0xFFFFFF)) * np.float32(2.0**-24)
 
 
-@in_place
+@inlined
 def below(bits: Any, size: Any) -> Any:
     """An int64 in [0, size), of the highest 32 bits."""
     return np.int64(((bits >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from w2v.kernels.jit import in_place
+from w2v.kernels.jit import inlined
+from w2v.kernels.pieces import Draws
 from w2v.kernels.shapes import Buffers
 from w2v.kernels.tiles import (
     FLOAT_BYTES,
@@ -30,20 +31,20 @@ ROWS_AHEAD = 8  # rows that are asked for before they are copied
 LOG2_E = np.float32(math.log2(math.e))
 
 
-@in_place
+@inlined
 def row(table_at: int, number: Any, D: int) -> Any:
     """The address of a row."""
     return table_at + np.int64(number) * D * FLOAT_BYTES
 
 
-@in_place
+@inlined
 def prefetch_rows(table_at: int, words: Any, begin: int, end: int, D: int) -> None:
     """Asks for the rows of words[begin:end]."""
     for n in range(begin, end):
         prefetch_row(row(table_at, words[n], D), D)
 
 
-@in_place
+@inlined
 def copy_rows(
     table_at: int, words: Any, begin: int, end: int, copies_at: int, before_at: int, D: int
 ) -> None:
@@ -55,7 +56,7 @@ def copy_rows(
         copy_row(row(table_at, words[n], D), row(copies_at, place, D), row(before_at, place, D), D)
 
 
-@in_place
+@inlined
 def return_rows(
     table_at: int, words: Any, begin: int, end: int, copies_at: int, before_at: int, D: int
 ) -> None:
@@ -67,7 +68,7 @@ def return_rows(
         )
 
 
-@in_place
+@inlined
 def any_shared(words_N: Any, begin: int, end: int, noise_J: Any, J: int) -> Any:
     """Whether a noise word is among words_N[begin:end]."""
     shared = np.int32(0)
@@ -77,7 +78,24 @@ def any_shared(words_N: Any, begin: int, end: int, noise_J: Any, J: int) -> Any:
     return shared > 0
 
 
-@in_place
+@inlined
+def gather_tile(
+    draws: Draws, buffers: Buffers, center_at: int, i0: int, i1: int, A: int, D: int
+) -> Any:
+    """Notes where the rows of the centers from i0 to i1 are; returns the reach of their windows.
+
+    Where the last center is alone it stands there twice, the second time without effect.
+    """
+    around, around_end = i0, i0
+    for a in range(A):
+        i = min(i0 + a, i1 - 1)
+        buffers.center_at_A[a] = row(center_at, draws.words_N[i], D)
+        around = min(around, i - draws.left_N[i])
+        around_end = max(around_end, i + draws.right_N[i] + 1)
+    return around, around_end
+
+
+@inlined
 def score_tiles(
     buffers: Buffers, around_at: int, around_tiles: int, NOISE_TILES: int, A: int, D: int, L: int
 ) -> None:
@@ -92,7 +110,7 @@ def score_tiles(
         tile_scores(centers_at, row(around_at, q * TARGETS, D), to, A, D, L)
 
 
-@in_place
+@inlined
 def weigh(
     weights_L: Any, distance: Any, left: Any, right: Any, each: Any, SLOTS: tuple[int, int, int]
 ) -> None:
@@ -109,7 +127,7 @@ def weigh(
         weights_L[NOISE_SLOTS + p] = np.float32(1 if inside else 0)
 
 
-@in_place
+@inlined
 def leave_out_contexts(
     weights_L: Any, words_N: Any, i: int, left: Any, right: Any, noise_J: Any, total: Any, J: int
 ) -> None:
@@ -125,7 +143,7 @@ def leave_out_contexts(
         weights_L[j] *= total / np.float32(max(allowed, 1))
 
 
-@in_place
+@inlined
 def slopes_of(scores_L: Any, weights_L: Any, NOISE_SLOTS: int, L: int) -> Any:
     """Turns a center's scores into slopes, -d loss / d score; returns the loss and the weight.
 
@@ -145,7 +163,47 @@ def slopes_of(scores_L: Any, weights_L: Any, NOISE_SLOTS: int, L: int) -> Any:
     return loss, weight
 
 
-@in_place
+@inlined
+def slope_tile(
+    draws: Draws,
+    buffers: Buffers,
+    i0: int,
+    i1: int,
+    around: int,
+    noise_J: Any,
+    clash: Any,
+    rate: Any,
+    MEAN: bool,
+    A: int,
+    K: int,
+    SLOTS: tuple[int, int, int],
+    L: int,
+) -> None:
+    """Turns the scores of a tile into slopes times `rate`; adds its losses to the tally.
+
+    `clash` says that noise words may be contexts, which are then left out; `MEAN` that every
+    center counts the same.
+    """
+    J, NOISE_SLOTS, _ = SLOTS
+    for a in range(A):
+        i, left, right = i0 + a, np.int32(0), np.int32(0)
+        if i < i1:
+            left, right = draws.left_N[i], draws.right_N[i]
+        weights_L, scores_L = buffers.weights_AL[a], buffers.scores_AL[a]
+        total = np.float32(left + right) * np.float32(K)
+        weigh(weights_L, around - i, left, right, total / np.float32(J), SLOTS)
+        if clash:
+            leave_out_contexts(weights_L, draws.words_N, i, left, right, noise_J, total, J)
+        loss, weight = slopes_of(scores_L, weights_L, NOISE_SLOTS, L)
+        if left + right > 0:
+            buffers.tally[0] += np.float64(loss / weight)
+            buffers.tally[1] += 1
+            scale = rate / weight if MEAN else rate
+            for p in range(L):
+                scores_L[p] *= scale
+
+
+@inlined
 def update_tiles(
     buffers: Buffers,
     around_at: int,
@@ -169,7 +227,15 @@ def update_tiles(
         tile_update(centers_at, rows_at, slopes_at + slot * FLOAT_BYTES, steps_at, to, A, D, L)
 
 
-@in_place
+@inlined
+def step_centers(buffers: Buffers, A: int, D: int) -> None:
+    """Adds the centers' steps to their rows; clears them."""
+    for a in range(A):
+        step_at = row(buffers.center_steps.ctypes.data, a, D)
+        take_step(buffers.center_at_A[a], step_at, np.float32(1), D)
+
+
+@inlined
 def adagrad_step(
     row_at: int, step_at: int, sum_V: Any, word: Any, lr: Any, square: Any, D: int, DIM: int
 ) -> None:
@@ -180,7 +246,37 @@ def adagrad_step(
         take_step(row_at, step_at, lr / np.sqrt(sum_V[word]), D)
 
 
-@in_place
+@inlined
+def adagrad_centers(
+    buffers: Buffers, sum_V: Any, words: Any, i0: int, i1: int, lr: Any, A: int, D: int, DIM: int
+) -> None:
+    """`adagrad_step` for the centers of a tile."""
+    for a in range(A):
+        row_at, word = buffers.center_at_A[a], words[min(i0 + a, i1 - 1)]
+        step_at = row(buffers.center_steps.ctypes.data, a, D)
+        adagrad_step(row_at, step_at, sum_V, word, lr, buffers.square, D, DIM)
+
+
+@inlined
+def adagrad_targets(
+    rows_at: int,
+    steps_at: int,
+    sum_V: Any,
+    words: Any,
+    begin: int,
+    end: int,
+    lr: Any,
+    square: Any,
+    D: int,
+    DIM: int,
+) -> None:
+    """`adagrad_step` for the copied rows of words[begin:end]."""
+    for n in range(begin, end):
+        row_at, step_at = row(rows_at, n - begin, D), row(steps_at, n - begin, D)
+        adagrad_step(row_at, step_at, sum_V, words[n], lr, square, D, DIM)
+
+
+@inlined
 def exp_negative(x: Any) -> Any:
     """Exp(x) for x <= 0, as a float32; never below 2 ** -126.
 
@@ -199,7 +295,7 @@ def exp_negative(x: Any) -> Any:
     return p * np.int32(exponent).view(np.float32)
 
 
-@in_place
+@inlined
 def log_one_plus(u: Any) -> Any:
     """ln(1 + u) for 0 <= u <= 1, as a float32 with a relative error of 3.5e-7."""
     p = np.float32(-0.008371152549)  # ln(1 + u) / u by the Chebyshev interpolation of degree 7
