@@ -6,7 +6,6 @@ SHA-256 and the position in the run. The JSON is written last and is what makes 
 keep the last good state of a run that stops early; continuing from one is still to come.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,9 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from w2v.files import sweep_temporaries, write_bytes, write_text
+from w2v.files import atomic_path, sha256, sweep_temporaries, unwritable, write_text
 from w2v.reporting import Report
 
 SCHEMA = 1
@@ -91,12 +91,15 @@ def save(
     Raises:
         StorageError: the folder cannot be written.
     """
-    data = safetensors.torch.save(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    )
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     tables, state = folder / f"step-{step}.safetensors", folder / f"step-{step}.json"
-    write_bytes(tables, data)
-    about = {"schema": SCHEMA, "step": step, "sha256": hashlib.sha256(data).hexdigest()}
+    with atomic_path(tables) as temp:  # a file takes a third of the time that bytes take
+        try:
+            safetensors.torch.save_file(whole, temp)
+        except SafetensorError as error:
+            raise unwritable(tables, OSError(str(error))) from error
+        digest = sha256(temp)
+    about = {"schema": SCHEMA, "step": step, "sha256": digest}
     write_text(state, json.dumps(about | dict(position), indent=2) + "\n")
     return state
 

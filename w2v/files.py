@@ -1,6 +1,6 @@
 """Files written whole or not at all, their digests, and text that may be compressed.
 
-Every write of the package, but for the growing `metrics.jsonl`, goes through `atomic_write`: a
+Every write of the package, but for the growing `metrics.jsonl`, goes through `atomic_path`: a
 unique temporary file in the target's own folder, flushed and fsynced, moved over the target in one
 step, the folder fsynced. A reader therefore sees the old file or the complete new one.
 """
@@ -30,8 +30,21 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yields a binary file that becomes `path` when the block ends, and vanishes if it fails.
 
-    It can be read back meanwhile. The folder is made where it is missing. The file gets the mode
-    that the umask gives new files, or the mode of the file it replaces.
+    It can be read back meanwhile.
+
+    Raises:
+        StorageError: as `atomic_path`.
+    """
+    with atomic_path(path) as temp, temp.open("w+b") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a place whose file becomes `path` when the block ends, and vanishes if it fails.
+
+    For libraries that open files themselves. The folder is made where it is missing. The file gets
+    the mode that the umask gives new files, or the mode of the file it replaces.
 
     Raises:
         StorageError: the folder or the file cannot be written (full disk, permissions).
@@ -41,11 +54,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
+    os.close(handle)
     temp = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
+        yield temp
+        with temp.open("r+b") as file:
             os.fsync(file.fileno())
         temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temp.replace(path)
