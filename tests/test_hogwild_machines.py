@@ -51,8 +51,7 @@ ids_N = torch.randint(1, 31, (20_000,), generator=seeded(1), dtype=torch.int32)
 span = ids_N, torch.arange(0, 20_001, 10)
 steps = list(train_span(*span, lr=(0.01, 0.01), streams=Streams(seeded(2), seeded(3))))
 np.save(sys.argv[1], model.center.weight.detach().numpy())
-compiled = (loops[-1], pieces.draw_piece, pieces.alias_table)
-stats = [(f if hasattr(f, "stats") else f.__wrapped__).stats for f in compiled]
+stats = [function.stats for function in (loops[-1], pieces.draw_piece)]
 print(json.dumps({
     "package": w2v.__file__,
     "processor": cpu_target.target_context.codegen().magic_tuple()[1],
@@ -112,14 +111,15 @@ def test_a_processor_without_wide_registers_gives_the_same_vectors(run):
 def test_code_goes_to_the_users_cache_where_the_package_cannot_hold_it(run, installed, tmp_path):
     first, first_VD, said = run(**installed)
     assert Path(first["package"]).is_relative_to(tmp_path)
-    assert first["hits"] == [0, 0, 0]
+    assert first["hits"] == [0, 0]
     assert min(first["misses"]) > 0
     assert said.count("compiling the hogwild kernel for dim 8") == 1
     kept = {path.name.partition("-")[0] for path in (tmp_path / "home/cache").rglob("*.nbc")}
-    assert {"pieces.draw_piece", "compiled.compile_loop.locals.train_piece"} <= kept
+    assert "pieces.draw_piece" in kept
+    assert len([name for name in kept if name.startswith("compiled.train_piece_")]) == 1
     second, second_VD, said = run(**installed)
     assert min(second["hits"]) > 0
-    assert second["misses"] == [0, 0, 0]
+    assert second["misses"] == [0, 0]
     assert "compiling" not in said
     assert np.array_equal(first_VD, second_VD)
     # Other code must not be taken for this: it is compiled anew.
@@ -133,7 +133,7 @@ def test_code_goes_to_the_users_cache_where_the_package_cannot_hold_it(run, inst
 def test_it_trains_where_nothing_can_be_cached(run, installed, tmp_path):
     (tmp_path / "home").write_text("no folder")
     found, _, said = run(**installed)
-    assert found["hits"] == [0, 0, 0]
+    assert found["hits"] == [0, 0]
     assert found["centers"] > 10_000
     assert said.count("\n") == 1
     assert said.startswith("compiling the hogwild kernel")
