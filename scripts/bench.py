@@ -155,7 +155,8 @@ def prepare(args: argparse.Namespace, folder: Path) -> Comparison:
     values = peer_values(config, corpus=text.path, lr=args.peer_lr)
     peer_programs(args, values)  # whatever is wrong with them is known before anything is trained
     path = ["corpus.name=text", f"corpus.path={text.path}", f"train.threads={values['threads']}"]
-    shared = Comparison(args.corpus, name, [*overrides, *AS_IT_IS, *path], values, text)
+    settings = list(dict.fromkeys([*overrides, *AS_IT_IS, *path]))
+    shared = Comparison(args.corpus, name, settings, values, text)
     warm_up(shared, folder)
     return shared
 
