@@ -137,6 +137,29 @@ def prepare(
         raise ValueError("hogwild shares negatives and has no batches")
     if not isinstance(optimizer, SGD | RowAdagrad):
         raise ValueError(f"hogwild cannot do {type(optimizer).__name__}")
+    kernel = _kernel(model, sampler, optimizer, objective)
+
+    def train_span(
+        ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams
+    ) -> Iterator[Step]:
+        key = np.uint64(int(torch.randint(2**63 - 1, (), generator=streams.draws)))
+        span = SpanText(ids_N.numpy(), offsets_S.numpy(), key)
+        workers = kernel.workers_for(torch.get_num_threads())
+        done = 0
+        for piece, tally in _train(kernel, span, _pieces(len(ids_N), kernel.shape, lr), workers):
+            done += piece.end - piece.start
+            yield Step(tally, done / len(ids_N))
+
+    return train_span
+
+
+KERNEL = Kernel(prepare, row_multiple=LANES, span_words=SPAN_WORDS)
+
+
+def _kernel(
+    model: SkipGram, sampler: Sampler, optimizer: SGD | RowAdagrad, objective: Objective
+) -> Hogwild:
+    """All that lasts, with its code compiled."""
     center_VD, context_VD = model.center.weight.detach(), model.context.weight.detach()
     shape = Shape(
         dim=center_VD.shape[1],
@@ -150,44 +173,22 @@ def prepare(
     )
     if {center_VD.stride(0), context_VD.stride(0)} != {shape.padded_dim}:
         raise ValueError(f"rows must lie {shape.padded_dim} floats apart")
-    sums: list[Tensor] = []
+    sums = [torch.zeros(0), torch.zeros(0)]
     if isinstance(optimizer, RowAdagrad):
         sums = [optimizer.center_sum_V, optimizer.context_sum_V]
-    none = np.zeros(0, np.float32)
-    tables = Tables(
-        center_VD.data_ptr(),
-        context_VD.data_ptr(),
-        *([sum_V.numpy() for sum_V in sums] or [none, none]),
-    )
     with _announced(shape):
-        probability_V = np.diff(sampler.noise_cdf_V.numpy(), prepend=0.0)
         kernel = Hogwild(
             shape,
-            tables,
+            Tables(center_VD.data_ptr(), context_VD.data_ptr(), *(of.numpy() for of in sums)),
             sampler.keep_prob_V.numpy(),
-            Noise(*alias_table(probability_V)),
+            Noise(*alias_table(np.diff(sampler.noise_cdf_V.numpy(), prepend=0.0))),
             compile_loop(shape),
             workers=[],
             alive=(center_VD, context_VD, *sums),
         )
         nothing = SpanText(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
         kernel.train_piece(nothing, Piece(0, 0, 0.0), *kernel.workers_for(1), call=first_call)
-
-    def train_span(
-        ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams
-    ) -> Iterator[Step]:
-        key = np.uint64(int(torch.randint(2**63 - 1, (), generator=streams.draws)))
-        span = SpanText(ids_N.numpy(), offsets_S.numpy(), key)
-        workers = kernel.workers_for(torch.get_num_threads())
-        done = 0
-        for piece, tally in _train(kernel, span, _pieces(len(ids_N), shape, lr), workers):
-            done += piece.end - piece.start
-            yield Step(tally, done / len(ids_N))
-
-    return train_span
-
-
-KERNEL = Kernel(prepare, row_multiple=LANES, span_words=SPAN_WORDS)
+    return kernel
 
 
 def _pieces(num_words: int, shape: Shape, lr: tuple[float, float]) -> list[Piece]:
