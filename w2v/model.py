@@ -7,7 +7,6 @@ real rather than noise (Mikolov et al. 2013b, equation 4; d2l.ai 15.4).
 Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block.
 """
 
-import math
 import mmap
 from contextlib import suppress
 from typing import NamedTuple
@@ -47,7 +46,7 @@ class SkipGram(nn.Module):
             row_multiple: rows lie a multiple of so many floats apart; what is between stays zero.
         """
         super().__init__()
-        stride = math.ceil(dim / row_multiple) * row_multiple
+        stride = padded(dim, row_multiple)
         for name in ("center", "context"):
             table_VD = _zeros(vocab_size, stride)[:, :dim]
             setattr(self, name, nn.Embedding(vocab_size, dim, _weight=table_VD))
@@ -64,6 +63,11 @@ class SkipGram(nn.Module):
     def forward(self, centers_BT: Tensor, targets_BL: Tensor) -> Tensor:
         """The scores (B, T, L) of every center against every target of its block."""
         return torch.bmm(self.center(centers_BT), self.context(targets_BL).mT)
+
+
+def padded(size: int, grain: int) -> int:
+    """The next multiple of `grain`."""
+    return -(-size // grain) * grain
 
 
 def _zeros(rows: int, columns: int) -> Tensor:

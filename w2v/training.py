@@ -6,7 +6,6 @@
 """
 
 import logging
-import math
 import platform
 import re
 import sys
@@ -27,6 +26,7 @@ from w2v.corpus import Corpus, prepare
 from w2v.errors import DataError, StorageError
 from w2v.files import TEMP_PREFIX, require_writable, sweep_temporaries, write_text
 from w2v.loop import Learner, make_learner, reports
+from w2v.model import padded
 from w2v.reporting import Listener, MetricsLog, Report
 from w2v.rundir import RunDir
 from w2v.runs import default_run
@@ -263,8 +263,7 @@ def _description(run: Run) -> dict[str, object]:
 
 def _table_bytes(run: Run) -> int:
     """What center and context table take, with what the kernel wants between rows."""
-    multiple = run.kernel.kernel.row_multiple
-    row = math.ceil(run.config.model.dim / multiple) * multiple
+    row = padded(run.config.model.dim, run.kernel.kernel.row_multiple)
     return 2 * 4 * len(run.corpus.vocab) * row
 
 

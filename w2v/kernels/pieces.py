@@ -20,7 +20,7 @@ Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
 Longs: TypeAlias = NDArray[np.int64]
 
-PIECE_WORDS = 1 << 14  # about a millisecond of work
+PIECE_WORDS = 1 << 14  # some two milliseconds of work
 MOST_NOISE = 1 << 22  # noise words of a piece; a piece with more is made smaller
 
 

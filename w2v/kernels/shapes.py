@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from w2v.kernels.pieces import Floats, Longs
 from w2v.kernels.tiles import FLOAT_BYTES, LANES, LINE_BYTES, TARGETS
+from w2v.model import padded
 
 SEGMENT_WORDS = 128  # centers whose context rows are copied together
 
@@ -83,11 +84,6 @@ class Buffers(NamedTuple):
     weights_AL: Floats
     square: Floats
     tally: NDArray[np.float64]  # sum of the losses, number of centers
-
-
-def padded(size: int, grain: int) -> int:
-    """The next multiple of `grain`."""
-    return -(-size // grain) * grain
 
 
 def aligned_zeros(*shape: int) -> Floats:
