@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from w2v.batches import assemble, steps, textbook_batch
-from w2v.draws import Streams, count_slots, draw_noise, draw_span, make_sampler
+from w2v.draws import SpanText, Streams, count_slots, draw_noise, draw_span, make_sampler
 from w2v.sampling import keep_probabilities, noise_distribution
 from w2v.vocab import UNK_ID
 
@@ -40,7 +40,7 @@ def streams(seed=0, order=None):
 def span_of(sentences, sampler, seed=0):
     ids_N = torch.tensor([word for sentence in sentences for word in sentence], dtype=torch.int64)
     offsets_S = torch.tensor([0, *np.cumsum([len(sentence) for sentence in sentences])])
-    return draw_span(ids_N, offsets_S, sampler, seeded(seed))
+    return draw_span(SpanText(ids_N, offsets_S), sampler, seeded(seed))
 
 
 def contexts_of(batch, row):
@@ -117,7 +117,7 @@ def test_words_are_kept_as_often_as_the_formula_says(formula):
     sampler = sampler_for(counts.tolist(), subsample=0.01, subsample_formula=formula)
     ids_N = torch.from_numpy(np.repeat(np.arange(5), counts * 10))
     offsets_S = torch.tensor([0, len(ids_N)])
-    span = draw_span(ids_N, offsets_S, sampler, seeded())
+    span = draw_span(SpanText(ids_N, offsets_S), sampler, seeded())
     kept_V = np.bincount(span.words_N.numpy(), minlength=5)[1:]
     keep_V = keep_probabilities(counts, threshold=0.01, formula=formula)[1:]
     trials_V = counts[1:] * 10

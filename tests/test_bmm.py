@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from w2v.batches import Batch
-from w2v.draws import Streams, make_sampler
+from w2v.draws import SpanText, Streams, make_sampler
 from w2v.kernels import bmm
 from w2v.model import SkipGram, masked_bce
 from w2v.optimizers import make_optimizer
@@ -82,11 +82,12 @@ def test_the_loss_of_many_centers_is_summed_in_float64():
     assert loss.loss_sum.item() == pytest.approx(expected, rel=1e-12)
 
 
-def planted_ids(words=4000):
+def two_topics(words=4000, *, room=None):
     """Words 1-5 and words 6-10 live in sentences of their own."""
     rng = np.random.default_rng(0)
     sentences = [rng.integers(1, 6, 8) + 5 * (i % 2) for i in range(words // 8)]
-    return torch.from_numpy(np.concatenate(sentences)), torch.arange(0, words + 1, 8)
+    ids_N = torch.from_numpy(np.concatenate(sentences)).int()
+    return SpanText(ids_N, torch.arange(0, words + 1, 8), room)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_it_finds_planted_neighbors(block, shared, optimizer, objective, lr):
     for epoch in range(8):
         sums = np.zeros(2)
         for step in bmm.train_span(
-            model, sampler, updates, *planted_ids(), batch_size=64, objective=objective,
+            model, sampler, updates, two_topics(), batch_size=64, objective=objective,
             lr=(lr, lr), streams=Streams(seeded(epoch), seeded(epoch)),
         ):  # fmt: skip
             sums += step.tally.loss_sum.item(), step.tally.centers.item()
@@ -146,14 +147,15 @@ def test_the_learning_rate_moves_linearly_through_the_span(block):
         shared_negatives=16 if block > 1 else None, avoid_contexts=True, redraw=True,
     )  # fmt: skip
     # In blocks, words without a context take their place, and the rate must not run ahead.
-    ids_N, offsets_S = planted_ids()
+    text = two_topics()
     if block > 1:
-        offsets_S = torch.cat([torch.arange(2000), offsets_S[offsets_S >= 2000]])
+        borders = text.offsets_S
+        text = text._replace(offsets_S=torch.cat([torch.arange(2000), borders[borders >= 2000]]))
     done = [
         step.done
         for step in bmm.train_span(
-            SkipGram(11, 8, init="xavier", generator=seeded()), sampler, Spy(), ids_N, offsets_S,
-            batch_size=1000, objective="pair_sum", lr=(1.0, 0.5),
+            SkipGram(11, 8, init="xavier", generator=seeded()), sampler, Spy(),
+            text, batch_size=1000, objective="pair_sum", lr=(1.0, 0.5),
             streams=Streams(seeded(), seeded()),
         )
     ]  # fmt: skip

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from w2v import kernels
 from w2v.configfile import load_config, shipped_folder
+from w2v.kernels.choice import choose_kernel
 
 SHIPPED = sorted(path.name for path in shipped_folder().glob("*.yaml"))
 
@@ -45,5 +45,5 @@ def test_ptb_trains_through_bmm():
 def test_the_others_take_hogwild_on_a_cpu_and_bmm_on_a_gpu(name):
     config = load_config(name, [] if name != "text.yaml" else ["corpus.path=a"]).config
     for device, kernel in (("cpu", "hogwild"), ("cuda", "bmm")):
-        choice = kernels.choose(config.train, config.sampling, torch.device(device))
+        choice = choose_kernel(config.train, config.sampling, torch.device(device))
         assert choice.name == kernel

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from test_bmm import D, V, dense_gradients, planted_ids, random_batch
+from test_bmm import D, V, dense_gradients, random_batch, two_topics
 
-from w2v.draws import Streams, make_sampler
+from w2v.draws import SpanText, Streams, make_sampler
 from w2v.kernels import bmm
 from w2v.model import SkipGram
 from w2v.optimizers import make_optimizer
@@ -55,13 +55,14 @@ def test_it_learns_on_the_gpu(block):
         shared_negatives=16 if block > 1 else None, avoid_contexts=True, redraw=block == 1,
     )  # fmt: skip
     model = SkipGram(11, 8, init="xavier", generator=torch.Generator().manual_seed(0)).to(cuda)
+    text = SpanText(*(part.to(cuda) for part in two_topics()[:2]))
     optimizer, losses = make_optimizer("adagrad", model), []
     for epoch in range(8):
         streams = Streams(*(torch.Generator(cuda).manual_seed(epoch) for _ in range(2)))
         sums = [
             (step.tally.loss_sum.item(), step.tally.centers.item())
             for step in bmm.train_span(
-                model, sampler, optimizer, *(part.to(cuda) for part in planted_ids()),
+                model, sampler, optimizer, text,
                 batch_size=64, objective="pair_sum", lr=(0.1, 0.1), streams=streams,
             )
         ]  # fmt: skip

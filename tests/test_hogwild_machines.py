@@ -26,7 +26,7 @@ import json, logging, sys
 import numpy as np, torch
 import w2v
 from numba.core.registry import cpu_target
-from w2v.draws import Streams, make_sampler
+from w2v.draws import SpanText, Streams, make_sampler
 from w2v.kernels import hogwild, pieces
 from w2v.model import SkipGram
 from w2v.optimizers import SGD
@@ -49,7 +49,7 @@ optimizer = SGD(model.center.weight.data, model.context.weight.data)
 train_span = hogwild.prepare(model, sampler, optimizer, batch_size=None, objective="pair_sum")
 ids_N = torch.randint(1, 31, (20_000,), generator=seeded(1), dtype=torch.int32)
 span = ids_N, torch.arange(0, 20_001, 10)
-steps = list(train_span(*span, lr=(0.01, 0.01), streams=Streams(seeded(2), seeded(3))))
+steps = list(train_span(SpanText(*span), lr=(0.01, 0.01), streams=Streams(seeded(2), seeded(3))))
 np.save(sys.argv[1], model.center.weight.detach().numpy())
 stats = [function.stats for function in (loops[-1], pieces.draw_piece)]
 print(json.dumps({

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_bmm import planted_ids
+from test_bmm import two_topics
 from test_hogwild import EIGHTS
 
 from w2v import loop
@@ -90,10 +90,10 @@ def test_it_finds_planted_neighbors(optimizer, num_threads, threads):
     num_words, lr, losses = 8 * 8192, RATES[optimizer], []
     model, sampler, updates = prepared(optimizer)
     train_span = hogwild.prepare(model, sampler, updates, batch_size=None, objective="pair_sum")
-    ids_N, offsets_S = planted_ids(num_words)
+    text = two_topics(num_words)
     for epoch in range(3):
         sums = np.zeros(2)
-        for step in train_span(ids_N.int(), offsets_S, lr=(lr, lr), streams=streams(epoch)):
+        for step in train_span(text, lr=(lr, lr), streams=streams(epoch)):
             sums += step.tally.loss_sum.item(), step.tally.centers.item()
         assert step.done == 1.0
         assert sums[1] == num_words
@@ -157,8 +157,8 @@ def test_steps_come_piece_by_piece_and_the_rate_falls_with_them(threads, monkeyp
 
     monkeypatch.setattr(hogwild, "Hogwild", Spy)
     train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum")
-    ids_N, offsets_S = planted_ids(4 * PIECE)
-    steps = list(train_span(ids_N.int(), offsets_S, lr=(1e-3, 5e-4), streams=streams(0)))
+    text = two_topics(4 * PIECE)
+    steps = list(train_span(text, lr=(1e-3, 5e-4), streams=streams(0)))
     assert [step.done for step in steps] == [0.25, 0.5, 0.75, 1.0]
     assert sum(step.tally.centers.item() for step in steps) == 4 * PIECE
     starts, lrs = zip(*rates[1:], strict=True)  # the first is the empty piece that compiles

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import kernel_threads, planted_text
-from test_bmm import planted_ids
+from test_bmm import two_topics
 from test_hogwild_runs import (
     PIECE,
     SAMPLING,
@@ -24,6 +24,7 @@ from test_hogwild_runs import (
 )
 
 from w2v import loop
+from w2v.draws import SpanText
 from w2v.errors import DivergedError
 from w2v.files import sha256
 from w2v.kernels import hogwild
@@ -92,9 +93,9 @@ def test_an_error_in_a_thread_reaches_the_caller(threads, monkeypatch):
         return hogwild.Tally(torch.tensor(1.0), torch.tensor(1))
 
     monkeypatch.setattr(hogwild.Hogwild, "train_piece", fail)
-    ids_N, offsets_S = torch.ones(40 * PIECE), torch.tensor([0, 40 * PIECE])
+    text = SpanText(torch.ones(40 * PIECE).int(), torch.tensor([0, 40 * PIECE]))
     with pytest.raises(RuntimeError, match="out of luck"):
-        list(train_span(ids_N.int(), offsets_S, lr=(0.02, 0.02), streams=streams(0)))
+        list(train_span(text, lr=(0.02, 0.02), streams=streams(0)))
     assert not kernel_threads()
     assert len(calls) < 30
     assert all(name.startswith("w2v-hogwild") for name in calls)
@@ -104,9 +105,9 @@ def test_an_error_in_a_thread_reaches_the_caller(threads, monkeypatch):
 def test_who_stops_listening_ends_the_threads(num_threads, threads):
     threads(num_threads)
     train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum")
-    ids_N, offsets_S = planted_ids(2**14)
-    ids_N, offsets_S = ids_N.repeat(128), torch.arange(0, 2**21 + 1, 8)
-    steps = train_span(ids_N.int(), offsets_S, lr=(0.02, 0.02), streams=streams(0))
+    ids_N = two_topics(2**14).ids_N
+    text = SpanText(ids_N.repeat(128), torch.arange(0, 2**21 + 1, 8))
+    steps = train_span(text, lr=(0.02, 0.02), streams=streams(0))
     assert 0 < next(steps).done < 0.5
     assert len(kernel_threads()) == (num_threads if num_threads > 1 else 0)
     began = time.perf_counter()

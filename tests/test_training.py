@@ -7,11 +7,12 @@ import torch
 from conftest import TINY_SETTINGS
 
 import w2v
-from w2v import kernels, training
+from w2v import training
 from w2v.config import SamplingSection, TrainSection
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, DivergedError, StorageError
 from w2v.files import sha256
+from w2v.kernels.choice import choose_kernel
 from w2v.rundir import RunDir
 
 BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16")
@@ -292,15 +293,15 @@ def test_the_plan_counts_without_training(config, tmp_path):
 def test_kernels_are_chosen_with_a_reason():
     cpu, shared = torch.device("cpu"), SamplingSection(block=16, shared_negatives=16)
     sgd = TrainSection(optimizer="sgd", batch_size=None)
-    chosen = kernels.choose(sgd, shared, cpu)
+    chosen = choose_kernel(sgd, shared, cpu)
     assert (chosen.name, chosen.reason) == ("hogwild", "the fastest on a CPU, and it has sgd")
-    assert kernels.choose(sgd, shared, torch.device("cuda")).name == "bmm"
+    assert choose_kernel(sgd, shared, torch.device("cuda")).name == "bmm"
     for train, sampling, obstacle in (
         (TrainSection(batch_size=None), shared, "train.optimizer to be adagrad or sgd"),
         (TrainSection(optimizer="adagrad"), shared, "train.batch_size to be null"),
         (sgd, SamplingSection(), "sampling.shared_negatives to be a number"),
     ):
-        chosen = kernels.choose(train, sampling, cpu)
+        chosen = choose_kernel(train, sampling, cpu)
         assert chosen.name == "bmm"
         assert chosen.reason.startswith(f"hogwild, which is faster, needs {obstacle}")
-    assert kernels.choose(TrainSection(kernel="bmm"), shared, cpu).reason == "as configured"
+    assert choose_kernel(TrainSection(kernel="bmm"), shared, cpu).reason == "as configured"

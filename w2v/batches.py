@@ -26,6 +26,7 @@ from w2v.draws import Sampler, Span, Streams, draw_noise
 from w2v.vocab import UNK_ID
 
 MAX_REDRAWS = 16  # of a textbook negative that is one of its center's contexts; then masked
+STEADY_REDRAWS = 3  # leave one in a million in ordinary text
 LENGTH_GROUPS = 4  # batches that a textbook step is dealt to, so that little is padded
 FIXED_ROWS = 4096  # centers whose lasting negatives are drawn at once
 
@@ -85,26 +86,37 @@ def textbook_batch(
     *,
     draws: torch.Generator,
     fixed_NM: Tensor | None = None,
+    steady: bool = False,
 ) -> Batch:
     """The batch of the centers at positions `at_B` of the span, with K negatives for a context.
 
     The negatives are drawn, or taken from `fixed_NM` where they were drawn once for all epochs.
+    A steady batch has the width of the longest row that can be, so that the host need not know
+    how long the longest one is.
     """
     count_B = span.left_N[at_B] + span.right_N[at_B]
-    contexts_BC = _contexts(span, at_B)
-    if fixed_NM is None:
-        negatives_BM = _draw_negatives(contexts_BC, sampler, draws)
-    else:
+    most = 2 * sampler.window if steady else int(count_B.max())
+    contexts_BC = contexts_at(span, at_B, width=most)
+    if fixed_NM is not None:
         negatives_BM = fixed_NM[at_B, : contexts_BC.shape[1] * sampler.negatives].long()
+    elif steady:
+        negatives_BM = draw_steadily(contexts_BC, sampler, draws)
+    else:
+        negatives_BM = _draw_negatives(contexts_BC, sampler, draws)
     return assemble(
-        span.words_N[at_B], contexts_BC, count_B, negatives_BM, count_B * sampler.negatives
+        span.words_N[at_B],
+        contexts_BC,
+        count_B,
+        negatives_BM,
+        count_B * sampler.negatives,
+        width=most * (1 + sampler.negatives) if steady else None,
     )
 
 
-def _contexts(span: Span, at_B: Tensor) -> Tensor:
-    """The contexts (B, C) of the centers at `at_B`, from left to right, then UNK_ID."""
+def contexts_at(span: Span, at_B: Tensor, *, width: int) -> Tensor:
+    """The contexts (B, C = width) of the centers at `at_B`, from left to right, then UNK_ID."""
     left_B, right_B = span.left_N[at_B], span.right_N[at_B]
-    slot_C = torch.arange(int((left_B + right_B).max()), device=at_B.device)
+    slot_C = torch.arange(width, device=at_B.device)
     skip_center_BC = (slot_C >= left_B[:, None]).long()
     position_BC = (at_B - left_B)[:, None] + slot_C + skip_center_BC
     contexts_BC = span.words_N[position_BC.clamp_(max=len(span.words_N) - 1)]
@@ -122,8 +134,7 @@ def _draw_negatives(contexts_BC: Tensor, sampler: Sampler, draws: torch.Generato
     negatives_BM = draw_noise((rows, width * sampler.negatives), sampler, draws)
     if not sampler.avoid_contexts:
         return negatives_BM
-    clash_BM = (negatives_BM[:, :, None] == contexts_BC[:, None, :]).any(dim=2)
-    row_X, column_X = clash_BM.nonzero(as_tuple=True)
+    row_X, column_X = _clashes(negatives_BM, contexts_BC).nonzero(as_tuple=True)
     for _ in range(MAX_REDRAWS):
         if len(row_X) == 0:
             return negatives_BM
@@ -135,6 +146,27 @@ def _draw_negatives(contexts_BC: Tensor, sampler: Sampler, draws: torch.Generato
     return negatives_BM
 
 
+def draw_steadily(contexts_BC: Tensor, sampler: Sampler, draws: torch.Generator) -> Tensor:
+    """`_draw_negatives` with STEADY_REDRAWS, whether or not they are needed.
+
+    Nobody asks whether any is left that clashes, so the host does not wait for the device.
+    """
+    rows, width = contexts_BC.shape
+    shape = (rows, width * sampler.negatives)
+    negatives_BM = draw_noise(shape, sampler, draws)
+    if not sampler.avoid_contexts:
+        return negatives_BM
+    for _ in range(STEADY_REDRAWS):
+        clash_BM = _clashes(negatives_BM, contexts_BC)
+        negatives_BM = torch.where(clash_BM, draw_noise(shape, sampler, draws), negatives_BM)
+    return negatives_BM.masked_fill_(_clashes(negatives_BM, contexts_BC), UNK_ID)
+
+
+def _clashes(negatives_BM: Tensor, contexts_BC: Tensor) -> Tensor:
+    """Which negatives (B, M) are contexts of their center."""
+    return (negatives_BM[:, :, None] == contexts_BC[:, None, :]).any(dim=2)
+
+
 def _lasting_negatives(span: Span, sampler: Sampler, draws: torch.Generator) -> Tensor:
     """Negatives (N, 2W * K) of every center, int32, drawn in an order that never changes."""
     count_N = span.left_N + span.right_N
@@ -142,7 +174,8 @@ def _lasting_negatives(span: Span, sampler: Sampler, draws: torch.Generator) -> 
     fixed_NM = torch.full(shape, UNK_ID, dtype=torch.int32, device=count_N.device)
     by_length_N = count_N.argsort(stable=True)  # like with like, so that few are drawn in vain
     for at_B in torch.split(by_length_N[(count_N == 0).sum() :], FIXED_ROWS):
-        negatives_BM = _draw_negatives(_contexts(span, at_B), sampler, draws)
+        contexts_BC = contexts_at(span, at_B, width=int(count_N[at_B].max()))
+        negatives_BM = _draw_negatives(contexts_BC, sampler, draws)
         fixed_NM[at_B, : negatives_BM.shape[1]] = negatives_BM.int()
     return fixed_NM
 
@@ -153,8 +186,10 @@ def assemble(
     num_contexts_B: Tensor,
     negatives_BM: Tensor,
     num_negatives_B: Tensor,
+    *,
+    width: int | None = None,
 ) -> Batch:
-    """Packs each row's contexts, then its negatives, then padding to the longest row.
+    """Packs each row's contexts, then its negatives, then padding to the width, or the longest row.
 
     What is UNK_ID, padding or not, is not scored.
 
@@ -164,8 +199,10 @@ def assemble(
         num_contexts_B: how many are real.
         negatives_BM: its negatives, `num_negatives_B` of them, from the left.
         num_negatives_B: how many are real.
+        width: L; None: as long as the longest row.
     """
-    slot_L = torch.arange(int((num_contexts_B + num_negatives_B).max()), device=centers_B.device)
+    L = int((num_contexts_B + num_negatives_B).max()) if width is None else width
+    slot_L = torch.arange(L, device=centers_B.device)
     num_contexts_B1 = num_contexts_B[:, None]
     is_context_BL = slot_L < num_contexts_B1
     is_real_BL = slot_L < num_contexts_B1 + num_negatives_B[:, None]

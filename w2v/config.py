@@ -20,10 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from w2v.loader import (
-    KeyPath,
-    as_scalar,
-)
+from w2v.loader import KeyPath, as_scalar
+from w2v.names import DeviceName, Init, KeepFormula, KernelName, Objective, OptimizerName
 
 MAX_COUNT = 10**9  # far above any vocabulary, far below the end of int64
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -42,14 +40,8 @@ def _token_pattern(pattern: str) -> str:
     return pattern
 
 
-KeepFormula = Literal["paper", "word2vec"]
-Init = Literal["xavier", "word2vec"]
-KernelName = Literal["auto", "bmm", "hogwild"]
 CPU_KERNELS = {"hogwild"}
 HOGWILD_OPTIMIZERS = {"sgd", "adagrad"}
-OptimizerName = Literal["adam", "sgd", "adagrad"]
-Objective = Literal["center_mean", "pair_sum"]
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from w2v.config import DeviceName
 from w2v.errors import ConfigError
+from w2v.names import DeviceName
 
 
 class Choice(NamedTuple):

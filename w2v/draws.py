@@ -7,6 +7,7 @@ and everything comes from the generator that is passed in.
 Legend: V = words of the vocabulary, N = words of a span, S = its sentences.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from w2v.config import KeepFormula
 from w2v.devices import finest_float
+from w2v.names import KeepFormula
 from w2v.sampling import keep_probabilities, noise_distribution
+from w2v.vocab import UNK_ID
+
+OVERFLOW_CHANCE = 1e-15  # that a span keeps more words than there is room for
 
 
 class Sampler(NamedTuple):
@@ -30,6 +34,16 @@ class Sampler(NamedTuple):
     shared_negatives: int  # J, of a block; 0 = textbook, negatives for each context
     avoid_contexts: bool  # a center's negatives are none of its contexts
     redraw: bool  # anew in every epoch; else the same draws, shuffled anew
+
+
+class SpanText(NamedTuple):
+    """A run of whole sentences, on the device that trains."""
+
+    ids_N: Tensor  # integer word ids
+    offsets_S: Tensor  # int64, where each sentence starts, and the end of the last one
+    # How many words the span is to hold, at least as many as are kept (`kept_at_most`). Then no
+    # size depends on what is drawn, and nothing waits for the device. None: as many as are kept.
+    room: int | None = None
 
 
 class Streams(NamedTuple):
@@ -80,34 +94,68 @@ def make_sampler(
     )
 
 
-def draw_span(ids_N: Tensor, offsets_S: Tensor, sampler: Sampler, draws: torch.Generator) -> Span:
+def draw_span(text: SpanText, sampler: Sampler, draws: torch.Generator) -> Span:
     """Subsamples a run of sentences and draws every kept word's window.
 
     The radius is uniform on 1..W (word2vec.c's window shrinking) and is cut at the borders of
-    the subsampled sentence.
+    the subsampled sentence. Where there is room for more words than are kept, `<unk>` without
+    contexts stands behind them.
 
     Args:
-        ids_N: integer word ids of the sentences, one after the other.
-        offsets_S: int64, where each sentence starts in `ids_N`, and the end of the last one.
-        sampler: the distributions, on the device of the ids.
+        text: the sentences.
+        sampler: the distributions, on the device of the text.
         draws: of the same device.
     """
-    device, ids_N = ids_N.device, ids_N.long()
+    ids_N, room = text.ids_N.long(), text.room
+    device = ids_N.device
     chance_N = torch.rand(len(ids_N), generator=draws, device=device)
     kept_N = chance_N < sampler.keep_prob_V[ids_N]
     kept_before = torch.nn.functional.pad(kept_N.cumsum(0), (1, 0))
-    borders_S = kept_before[offsets_S]  # where each sentence starts among the kept words
-    lengths_S = borders_S.diff()
-    words_N = ids_N[kept_N]
+    borders_S = kept_before[text.offsets_S]  # where each sentence starts among the kept words
+    if room is None:
+        words_N, lengths_S = ids_N[kept_N], borders_S.diff()
+        first_N = borders_S[:-1].repeat_interleave(lengths_S)
+        last_N = (borders_S[1:] - 1).repeat_interleave(lengths_S)
+    else:
+        words_N = _packed(ids_N, kept_N, kept_before[:-1], room)
+        first_N, last_N = _sentence_of_each(borders_S, room)
     at_N = torch.arange(len(words_N), device=device)
-    first_N = borders_S[:-1].repeat_interleave(lengths_S)
-    last_N = (borders_S[1:] - 1).repeat_interleave(lengths_S)
     radius_N = torch.randint(1, sampler.window + 1, (len(words_N),), generator=draws, device=device)
     return Span(
         words_N,
         left_N=torch.minimum(radius_N, at_N - first_N),
         right_N=torch.minimum(radius_N, last_N - at_N),
     )
+
+
+def _packed(ids_N: Tensor, kept_N: Tensor, place_N: Tensor, room: int) -> Tensor:
+    """The kept ids in a row, then UNK_ID; what finds no room is left out."""
+    # All that is left out goes to one place beyond the end, which is cut off.
+    place_N = torch.where(kept_N, place_N, room).clamp_(max=room)
+    words = torch.full((room + 1,), UNK_ID, device=ids_N.device)
+    return words.scatter_(0, place_N, ids_N)[:room]
+
+
+def _sentence_of_each(borders_S: Tensor, room: int) -> tuple[Tensor, Tensor]:
+    """The first and the last word of the sentence that each word is in; itself behind the last."""
+    at_N = torch.arange(room, device=borders_S.device)
+    sentence_N = torch.searchsorted(borders_S[1:], at_N, right=True)
+    end_N = borders_S[1:].clamp(max=room)[sentence_N.clamp(max=len(borders_S) - 2)]
+    is_word_N = sentence_N < len(borders_S) - 1
+    first_N = torch.where(is_word_N, borders_S[sentence_N.clamp(max=len(borders_S) - 1)], at_N)
+    return first_N, torch.where(is_word_N, end_N - 1, at_N)
+
+
+def kept_at_most(ids_N: NDArray[np.int32], keep_prob_V: NDArray[np.float32]) -> int:
+    """How many of these words subsampling keeps, but for a chance of OVERFLOW_CHANCE.
+
+    Source: Bernstein's inequality for sums of independent trials.
+    """
+    keep_prob_N = keep_prob_V[ids_N].astype(np.float64)
+    third = -math.log(OVERFLOW_CHANCE) / 3
+    variance = float((keep_prob_N * (1 - keep_prob_N)).sum())
+    margin = third + math.sqrt(third * (third + 6 * variance))
+    return min(len(ids_N), math.ceil(float(keep_prob_N.sum()) + margin))
 
 
 def count_slots(span: Span, sampler: Sampler) -> int:

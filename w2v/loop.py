@@ -3,8 +3,8 @@
 A `Learner` (model, optimizer, sampler) and a corpus enter, `Report`s leave; the tables change in
 place. The loop knows nothing of files, bars or checkpoints: those belong to its reader.
 
-An epoch is cut into spans of some million words, as many as the kernel likes. A span is drawn as a
-whole, so memory does not grow with the corpus; the order of spans is shuffled.
+An epoch passes over the spans of a `Feed`. A span is drawn as a whole; the order of spans is
+shuffled.
 
 Every random draw follows from `train.seed` and the place in the run where it is used. On a CPU the
 same seed gives the same tables, to the byte: with `bmm` on the same build and number of threads,
@@ -15,7 +15,7 @@ Legend: V = words, N = ids of a span, S = its sentences.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -30,8 +30,9 @@ from w2v.batches import steps as batch_steps
 from w2v.config import ModelSection, SamplingSection, TrainSection
 from w2v.corpus import Corpus, Sentences
 from w2v.devices import finest_float
-from w2v.draws import Sampler, Streams, draw_span, make_sampler
+from w2v.draws import Sampler, SpanText, Streams, draw_span, make_sampler
 from w2v.errors import DataError, DivergedError
+from w2v.feed import Feed, cut, spans
 from w2v.kernels import bmm
 from w2v.kernels.interface import Kernel, Tally, TrainSpan
 from w2v.model import SkipGram, whole_sum
@@ -130,7 +131,7 @@ def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
     textbook = sampler._replace(block=1, shared_negatives=0, redraw=True)
     draws = _generator(CPU, HELDOUT_SEED, HELDOUT_STREAM)
     for start, end in spans(sentences, max_words=HELDOUT_SPAN)[:1]:
-        span = draw_span(*cut(sentences, start, end, device=CPU), textbook, draws)
+        span = draw_span(SpanText(*cut(sentences, start, end)), textbook, draws)
         several = batch_steps(span, textbook, Streams(draws, draws), batch_size=HELDOUT_BATCH)
         for step in islice(several, HELDOUT_CENTERS // HELDOUT_BATCH):
             yield from step
@@ -146,15 +147,21 @@ def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator
     device = learner.sampler.noise_cdf_V.device
     began = reported_at = time.perf_counter()
     num_ids, step = len(corpus.train.ids_N), 0
+    feed = Feed(
+        corpus.train,
+        max_words=learner.span_words,
+        keep_prob_V=learner.sampler.keep_prob_V.cpu().numpy(),
+        device=device,
+    )
     for number in range(1, section.epochs + 1):
         epoch = _new_epoch(number, device)
         report = partial(_report, epoch, learner, corpus, section, began=began)
-        cuts = spans(corpus.train, max_words=learner.span_words)
-        for index, (start, end) in _shuffled(cuts, section.seed, number):
-            passed, length = epoch.ids, end - start
+        for index in _order(len(feed.cuts), section.seed, number):
+            text = feed[index]
+            passed, length = epoch.ids, len(text.ids_N)
             first, last = (number - 1 + at / num_ids for at in (passed, passed + length))
             for update in learner.train_span(
-                *cut(corpus.train, start, end, device=device),
+                text,
                 lr=(learning_rate(section, first), learning_rate(section, last)),
                 streams=_streams(learner.sampler, section.seed, number, index),
             ):
@@ -172,34 +179,6 @@ def learning_rate(section: TrainSection, epochs: float) -> float:
     if section.lr_schedule == "constant":
         return section.lr
     return section.lr * max(1 - epochs / section.epochs, LINEAR_FLOOR)
-
-
-def spans(sentences: Sentences, *, max_words: int) -> list[tuple[int, int]]:
-    """Cuts the text into runs of at most `max_words` ids, between sentences where it can.
-
-    Only a sentence longer than `max_words` is cut itself; its windows end at the cut.
-    """
-    cuts, end = [], len(sentences.ids_N)
-    start = 0
-    while start < end:
-        stop = min(start + max_words, end)
-        if stop < end:
-            border = sentences.offsets_S[np.searchsorted(sentences.offsets_S, stop, "right") - 1]
-            stop = int(border) if border > start else stop
-        cuts.append((start, stop))
-        start = stop
-    return cuts
-
-
-def cut(
-    sentences: Sentences, start: int, end: int, *, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The ids (int32) from `start` to `end` and the borders of their sentences, on the device."""
-    first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
-    inner_S = sentences.offsets_S[first:last]
-    offsets_S = np.concatenate([[start], inner_S, [end]]) - start
-    ids_N = torch.from_numpy(sentences.ids_N[start:end])
-    return ids_N.to(device), torch.from_numpy(offsets_S).to(device)
 
 
 def _report(
@@ -266,11 +245,12 @@ def _new_epoch(number: int, device: torch.device) -> _Epoch:
     return _Epoch(number, time.perf_counter(), loss_sum, centers)
 
 
-def _shuffled(
-    cuts: Sequence[tuple[int, int]], seed: int, epoch: int
-) -> Iterator[tuple[int, tuple[int, int]]]:
-    for index in np.random.default_rng([seed, SPANS_STREAM, epoch]).permutation(len(cuts)):
-        yield int(index), cuts[index]
+def _order(num_spans: int, seed: int, epoch: int) -> list[int]:
+    """The order of an epoch's spans."""
+    order: list[int] = (
+        np.random.default_rng([seed, SPANS_STREAM, epoch]).permutation(num_spans).tolist()
+    )
+    return order
 
 
 def _streams(sampler: Sampler, seed: int, epoch: int, span: int) -> Streams:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from w2v.config import Init
+from w2v.names import Init
 from w2v.vocab import UNK_ID
 
 

@@ -9,13 +9,15 @@ repetitions.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from w2v.config import OptimizerName
 from w2v.model import SkipGram
+from w2v.names import OptimizerName
+
+Rate: TypeAlias = float | Tensor  # a learning rate; a 0-d float32 tensor where a GPU keeps it
 
 FIRST_ACCUMULATOR = 1e-10  # so small that a row's first step has length lr * sqrt(D)
 
@@ -32,7 +34,7 @@ class RowGradients(NamedTuple):
 class Optimizer(Protocol):
     """Updates the tables it was made for; its state can be saved and restored."""
 
-    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+    def step(self, parts: Sequence[RowGradients], *, lr: Rate) -> None:
         """Applies the gradients of one step, given in parts; may overwrite their memory."""
 
     def state(self) -> dict[str, Tensor]:
@@ -52,7 +54,7 @@ class SGD:
     def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
         self.center_VD, self.context_VD = center_VD, context_VD
 
-    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+    def step(self, parts: Sequence[RowGradients], *, lr: Rate) -> None:
         """One step of plain gradient descent."""
         # index_add_ on a CPU is fast only with alpha == 1 and int64 indices: scale beforehand.
         for part in parts:
@@ -78,7 +80,7 @@ class RowAdagrad:
         self.context_sum_V = torch.full_like(context_VD[:, 0], FIRST_ACCUMULATOR)
         self._slot_V = torch.zeros(len(center_VD), dtype=torch.int64, device=center_VD.device)
 
-    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+    def step(self, parts: Sequence[RowGradients], *, lr: Rate) -> None:
         """One step on the rows that were used."""
         g = _joined(parts)
         self._step(self.center_VD, self.center_sum_V, g.center_rows_N, g.center_ND, lr)
@@ -89,7 +91,7 @@ class RowAdagrad:
         return {"center_sum": self.center_sum_V, "context_sum": self.context_sum_V}
 
     def _step(
-        self, table_VD: Tensor, sum_V: Tensor, rows_N: Tensor, gradient_ND: Tensor, lr: float
+        self, table_VD: Tensor, sum_V: Tensor, rows_N: Tensor, gradient_ND: Tensor, lr: Rate
     ) -> None:
         # Each row's gradients are summed into the slot of one of its uses; the other uses keep a
         # gradient of zero and change nothing below. No sort, no unique, no size that depends on
@@ -115,13 +117,15 @@ class Adam:
         self._grads = [torch.zeros_like(table_VD) for table_VD in self._tables]
         for table_VD, grad_VD in zip(self._tables, self._grads, strict=True):
             table_VD.grad = grad_VD
-        fused = center_VD.device.type in ("cpu", "cuda")
-        self._adam = torch.optim.Adam(self._tables, fused=fused)
+        kind = center_VD.device.type
+        self._adam = torch.optim.Adam(
+            self._tables, fused=kind in ("cpu", "cuda"), capturable=kind == "cuda"
+        )
         self._adam.step()  # with zero gradients: makes the moments exist, moves nothing
         for table_VD in self._tables:
             self._adam.state[table_VD]["step"].zero_()
 
-    def step(self, parts: Sequence[RowGradients], *, lr: float) -> None:
+    def step(self, parts: Sequence[RowGradients], *, lr: Rate) -> None:
         """One step of dense Adam."""
         center_grad_VD, context_grad_VD = (grad_VD.zero_() for grad_VD in self._grads)
         for part in parts:

@@ -10,7 +10,7 @@ Compositionality" (here: the paper), sections 2.2 and 2.3; word2vec.c (Google, 2
 import numpy as np
 from numpy.typing import NDArray
 
-from w2v.config import KeepFormula
+from w2v.names import KeepFormula
 
 
 def keep_probabilities(

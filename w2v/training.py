@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from w2v import __version__, checkpoints, devices, kernels
+from w2v import __version__, checkpoints, devices
 from w2v.config import CPU_KERNELS, Config, dump_yaml
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
 from w2v.errors import DataError, StorageError
 from w2v.files import TEMP_PREFIX, require_writable, sweep_temporaries, write_text
+from w2v.kernels.choice import KernelChoice, choose_kernel
 from w2v.loop import Learner, make_learner, reports
 from w2v.model import padded
 from w2v.reporting import Listener, MetricsLog, Report
@@ -45,7 +46,7 @@ class Run(NamedTuple):
     config: Config
     folder: RunDir
     corpus: Corpus
-    kernel: kernels.Choice
+    kernel: KernelChoice
     device: devices.Choice
     started_at: datetime
     prepare_s: float
@@ -90,7 +91,7 @@ def prepare_run(
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     device = devices.choose(config.train.device, only_cpu=config.train.kernel in CPU_KERNELS)
-    kernel = kernels.choose(config.train, config.sampling, device.device)
+    kernel = choose_kernel(config.train, config.sampling, device.device)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     run_dir = RunDir(folder)
     run_dir.require_free(force=force)

@@ -18,20 +18,22 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from w2v.batches import Batch, steps
-from w2v.config import Objective
 from w2v.devices import finest_float
-from w2v.draws import Sampler, Streams, count_slots, draw_span
+from w2v.draws import Sampler, SpanText, Streams, count_slots, draw_span
+from w2v.fixed import FixedSteps
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
+from w2v.kernels.recorded import Recorded
 from w2v.model import CenterLoss, SkipGram, masked_bce
+from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowGradients
 
 SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
 # Centers of a step where the config leaves it open. Plain descent takes the sum of a step's
 # gradients, which overshoots on frequent words where a step is large.
 STEP_CENTERS, SGD_STEP_CENTERS = 4096, 256
+TELL_EVERY = 64  # steps on a GPU: their sums are handed over together
 
 
 def prepare(
@@ -42,10 +44,14 @@ def prepare(
     batch_size: int | None,
     objective: Objective,
 ) -> TrainSpan:
-    """`train_span` for these; `batch_size` None takes whole blocks of about STEP_CENTERS."""
+    """What trains on spans; `batch_size` None takes whole blocks of about STEP_CENTERS."""
     if batch_size is None:
         most = SGD_STEP_CENTERS if isinstance(optimizer, SGD) else STEP_CENTERS
         batch_size = max(1, most // sampler.block) * sampler.block
+    if sampler.noise_cdf_V.device.type == "cuda":
+        steady = SteadySteps(model, sampler, optimizer, batch_size=batch_size, objective=objective)
+        steady.record()
+        return steady.train_span
     return partial(
         train_span, model, sampler, optimizer, batch_size=batch_size, objective=objective
     )
@@ -56,8 +62,7 @@ def train_span(
     model: SkipGram,
     sampler: Sampler,
     optimizer: Optimizer,
-    ids_N: Tensor,
-    offsets_S: Tensor,
+    text: SpanText,
     *,
     batch_size: int,
     objective: Objective,
@@ -70,14 +75,13 @@ def train_span(
         model: its tables are updated in place.
         sampler: the distributions and sizes of the batches.
         optimizer: made for the model's tables.
-        ids_N: integer word ids of the sentences, on the model's device.
-        offsets_S: int64, where each sentence starts, and the end of the last one.
+        text: the sentences, on the model's device.
         batch_size: centers in a step.
         objective: what a step minimizes, see `gradients`.
         lr: learning rate at the first and the last center; linear between them.
         streams: all that is random; of the model's device.
     """
-    span = draw_span(ids_N, offsets_S, sampler, streams.draws)
+    span = draw_span(text, sampler, streams.draws)
     total, passed = count_slots(span, sampler), 0
     for step in steps(span, sampler, streams, batch_size=batch_size):
         parts = [gradients(model, batch, objective=objective) for batch in step]
@@ -86,6 +90,68 @@ def train_span(
         passed = min(total, passed + sum(batch.centers_BT.numel() for batch in step))
         loss_sums, centers = zip(*(tally for _, tally in parts), strict=True)
         yield Step(Tally(sum(loss_sums), sum(centers)), passed / total)
+
+
+class SteadySteps:
+    """The same on a GPU, which never waits: the host replays steps and asks for nothing.
+
+    What changes from step to step, the learning rate, the sums of the loss, the place in the span,
+    lives on the device. See `fixed` for the batches.
+    """
+
+    def __init__(
+        self,
+        model: SkipGram,
+        sampler: Sampler,
+        optimizer: Optimizer,
+        *,
+        batch_size: int,
+        objective: Objective,
+        most_words: int = SPAN_WORDS,
+    ) -> None:
+        """Takes the memory for spans of at most `most_words`."""
+        device = sampler.noise_cdf_V.device
+        self._model, self._sampler, self._optimizer = model, sampler, optimizer
+        self._objective = objective
+        self._steps = FixedSteps(sampler, batch_size=batch_size, most_words=most_words)
+        self._passed, self._lr, self._lr_change = torch.zeros(3, device=device)
+        self._loss_sum = torch.zeros((), dtype=finest_float(device), device=device)
+        self._centers = torch.zeros((), dtype=torch.int64, device=device)
+        self._step = Recorded(self._one_step, device=device, generators=[self._steps.draws])
+
+    def record(self) -> None:
+        """Makes the step ready to be replayed, by steps without a center: the tables stay."""
+        self._step.record()
+        for counter in (state for state in self._optimizer.state().values() if state.dim() == 0):
+            counter.zero_()
+        self._steps.rewind()
+
+    def train_span(
+        self, text: SpanText, *, lr: tuple[float, float], streams: Streams
+    ) -> Iterator[Step]:
+        """Trains on a run of sentences that has `room`; yields every TELL_EVERY steps."""
+        num_steps = self._steps.load(draw_span(text, self._sampler, streams.draws), streams)
+        self._passed.zero_()
+        self._lr.fill_(lr[0])
+        self._lr_change.fill_((lr[1] - lr[0]) / max(1, num_steps))
+        for number in range(1, num_steps + 1):
+            self._step()
+            if number % TELL_EVERY == 0 or number == num_steps:
+                yield Step(self._told(), number / num_steps)
+
+    @torch.no_grad()
+    def _one_step(self) -> None:
+        rows, tally = gradients(self._model, self._steps.next_batch(), objective=self._objective)
+        self._optimizer.step([rows], lr=self._lr + self._passed * self._lr_change)
+        self._passed += 1
+        self._loss_sum += tally.loss_sum
+        self._centers += tally.centers
+
+    def _told(self) -> Tally:
+        tally = Tally(self._loss_sum.clone(), self._centers.clone())
+        self._loss_sum.zero_()
+        self._centers.zero_()
+        return tally
 
 
 @torch.no_grad()

@@ -25,8 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from w2v.config import Objective
-from w2v.draws import Sampler, Streams
+from w2v.draws import Sampler, SpanText, Streams
 from w2v.errors import StorageError
 from w2v.kernels.compiled import compile_loop
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
@@ -45,6 +44,7 @@ from w2v.kernels.pieces import (
 from w2v.kernels.shapes import Buffers, Shape, Tables, make_buffers
 from w2v.kernels.tiles import LANES
 from w2v.model import SkipGram
+from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowAdagrad
 
 SPAN_WORDS = 1 << 23  # at the end of a span threads wait for each other; it takes half a second
@@ -53,7 +53,7 @@ SAY_AFTER_S = 1.0  # a compilation that takes longer is announced
 log = logging.getLogger(__name__)
 
 
-class SpanText(NamedTuple):
+class KeyedText(NamedTuple):
     """A run of sentences, and what makes its draws its own."""
 
     ids_N: Ints
@@ -93,7 +93,7 @@ class Hogwild:
     alive: tuple[Tensor, ...]  # the tensors behind the addresses in `tables`
 
     def train_piece(
-        self, span: SpanText, piece: Piece, worker: Worker, *, call: Callable[..., Any] = _call
+        self, span: KeyedText, piece: Piece, worker: Worker, *, call: Callable[..., Any] = _call
     ) -> Tally:
         """Trains on one piece; `call` calls the compiled functions."""
         shape = self.shape
@@ -139,16 +139,16 @@ def prepare(
         raise ValueError(f"hogwild cannot do {type(optimizer).__name__}")
     kernel = _kernel(model, sampler, optimizer, objective)
 
-    def train_span(
-        ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams
-    ) -> Iterator[Step]:
+    def train_span(text: SpanText, *, lr: tuple[float, float], streams: Streams) -> Iterator[Step]:
         key = np.uint64(int(torch.randint(2**63 - 1, (), generator=streams.draws)))
-        span = SpanText(ids_N.numpy(), offsets_S.numpy(), key)
+        span = KeyedText(text.ids_N.numpy(), text.offsets_S.numpy(), key)
         workers = kernel.workers_for(torch.get_num_threads())
         done = 0
-        for piece, tally in _train(kernel, span, _pieces(len(ids_N), kernel.shape, lr), workers):
+        for piece, tally in _train(
+            kernel, span, _pieces(len(text.ids_N), kernel.shape, lr), workers
+        ):
             done += piece.end - piece.start
-            yield Step(tally, done / len(ids_N))
+            yield Step(tally, done / len(text.ids_N))
 
     return train_span
 
@@ -186,7 +186,7 @@ def _kernel(
             workers=[],
             alive=(center_VD, context_VD, *sums),
         )
-        nothing = SpanText(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
+        nothing = KeyedText(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
         kernel.train_piece(nothing, Piece(0, 0, 0.0), *kernel.workers_for(1), call=first_call)
     return kernel
 
@@ -201,7 +201,7 @@ def _pieces(num_words: int, shape: Shape, lr: tuple[float, float]) -> list[Piece
 
 
 def _train(
-    kernel: Hogwild, span: SpanText, pieces: list[Piece], workers: list[Worker]
+    kernel: Hogwild, span: KeyedText, pieces: list[Piece], workers: list[Worker]
 ) -> Iterator[tuple[Piece, Tally]]:
     """Trains on all pieces; yields each when it is done.
 

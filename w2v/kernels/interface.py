@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from w2v.draws import Streams
+from w2v.draws import SpanText, Streams
 
 
 class Tally(NamedTuple):
@@ -31,13 +31,12 @@ class TrainSpan(Protocol):
     """Trains on a run of sentences, in place; yields after each step."""
 
     def __call__(
-        self, ids_N: Tensor, offsets_S: Tensor, *, lr: tuple[float, float], streams: Streams
+        self, text: SpanText, *, lr: tuple[float, float], streams: Streams
     ) -> Iterator[Step]:
         """One span.
 
         Args:
-            ids_N: int32 word ids of the sentences, on the model's device.
-            offsets_S: int64, where each sentence starts, and the end of the last one.
+            text: its sentences, on the model's device.
             lr: learning rate at the first and the last center; linear between them.
             streams: all that is random; of the model's device.
         """

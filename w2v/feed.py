@@ -1,0 +1,140 @@
+"""The text as a kernel gets it: spans of whole sentences, on the device that trains.
+
+An encoded text enters, `SpanText`s leave. A span has some million words, as many as the kernel
+likes, so memory does not grow with the text. On a CPU a span is a view of the mapped file. On a
+GPU the whole text lies there from the start, if it takes no more than RESIDENT_SHARE of the free
+memory; a longer one streams: a span is copied to pinned memory, and from there to the device
+while the span before it trains. Either way nothing waits for the device.
+
+Legend: N = ids of a span, S = its sentences, V = words of the vocabulary.
+"""
+
+from collections.abc import Iterator
+from itertools import cycle
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from w2v.corpus import Sentences
+from w2v.draws import SpanText, kept_at_most
+
+Parts: TypeAlias = tuple[Tensor, Tensor]  # ids_N and offsets_S of a span
+
+RESIDENT_SHARE = 0.25  # of the device's free memory
+STAGES = 2  # one is on its way while the other is filled
+
+
+class Feed:
+    """The spans of a text, by number, as often as they are asked for."""
+
+    def __init__(
+        self,
+        sentences: Sentences,
+        *,
+        max_words: int,
+        keep_prob_V: NDArray[np.float32],
+        device: torch.device,
+        resident: bool | None = None,
+    ) -> None:
+        """Cuts the text; brings it to the device where it is to be `resident`.
+
+        Args:
+            sentences: the encoded text.
+            max_words: ids of a span.
+            keep_prob_V: the chance of each word to be kept.
+            device: where the spans are wanted.
+            resident: the whole text stays on the device; None: if it fits there.
+        """
+        self.cuts = spans(sentences, max_words=max_words)
+        self._sentences, self._keep_prob_V, self._device = sentences, keep_prob_V, device
+        self._rooms: dict[int, int] = {}
+        self._whole: list[Parts] | None = None
+        self._stages: Iterator[_Stage] | None = None
+        if resident is None and device.type == "cpu":
+            return
+        if resident or (resident is None and sentences.ids_N.nbytes <= _free_bytes(device)):
+            parts = (self._cut(number) for number in range(len(self.cuts)))
+            self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in parts]
+        else:
+            sizes = [[len(part) for part in self._cut(number)] for number in range(len(self.cuts))]
+            ids, offsets = (max(column) for column in zip((0, 0), *sizes, strict=True))
+            self._stages = cycle([_Stage(ids, offsets, device) for _ in range(STAGES)])
+
+    def __getitem__(self, number: int) -> SpanText:
+        """The span of that number."""
+        if self._whole is not None:
+            parts = self._whole[number]
+        elif self._stages is not None:
+            parts = next(self._stages).send(*self._cut(number))
+        else:
+            parts = self._cut(number)
+        return SpanText(*parts, room=self._room(number))
+
+    def _cut(self, number: int) -> Parts:
+        return cut(self._sentences, *self.cuts[number])
+
+    def _room(self, number: int) -> int | None:
+        if self._device.type != "cuda":
+            return None  # sizes may depend on what is drawn
+        start, end = self.cuts[number]
+        if number not in self._rooms:
+            ids_N = self._sentences.ids_N[start:end]
+            self._rooms[number] = kept_at_most(ids_N, self._keep_prob_V)
+        return self._rooms[number]
+
+
+class _Stage:
+    """Pinned memory from which a span goes to the device by itself."""
+
+    def __init__(self, num_ids: int, num_offsets: int, device: torch.device) -> None:
+        self._device, pin = device, device.type == "cuda"
+        self._ids = torch.empty(num_ids, dtype=torch.int32, pin_memory=pin)
+        self._offsets = torch.empty(num_offsets, dtype=torch.int64, pin_memory=pin)
+        self._sent = torch.cuda.Event() if pin else None  # type: ignore[no-untyped-call]
+
+    def send(self, ids_N: Tensor, offsets_S: Tensor) -> Parts:
+        """Copies a span; returns the tensors on the device, which may still be on their way."""
+        if self._sent is not None:
+            self._sent.synchronize()  # the span before the last one: it left long ago
+        parts = []
+        for stage, part in ((self._ids, ids_N), (self._offsets, offsets_S)):
+            staged = stage[: len(part)].copy_(part)
+            parts.append(staged.to(self._device, non_blocking=True, copy=True))
+        if self._sent is not None:
+            self._sent.record()
+        return parts[0], parts[1]
+
+
+def spans(sentences: Sentences, *, max_words: int) -> list[tuple[int, int]]:
+    """Cuts the text into runs of at most `max_words` ids, between sentences where it can.
+
+    Only a sentence longer than `max_words` is cut itself; its windows end at the cut.
+    """
+    cuts, end = [], len(sentences.ids_N)
+    start = 0
+    while start < end:
+        stop = min(start + max_words, end)
+        if stop < end:
+            border = sentences.offsets_S[np.searchsorted(sentences.offsets_S, stop, "right") - 1]
+            stop = int(border) if border > start else stop
+        cuts.append((start, stop))
+        start = stop
+    return cuts
+
+
+def cut(sentences: Sentences, start: int, end: int) -> Parts:
+    """The ids (int32) from `start` to `end` and the borders of their sentences, on the CPU."""
+    first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
+    inner_S = sentences.offsets_S[first:last]
+    offsets_S = np.concatenate([[start], inner_S, [end]]) - start
+    return torch.from_numpy(sentences.ids_N[start:end]), torch.from_numpy(offsets_S)
+
+
+def _free_bytes(device: torch.device) -> float:
+    """What a text may take of the device; without an answer from it, any text may."""
+    if device.type != "cuda":
+        return float("inf")
+    return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]

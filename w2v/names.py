@@ -1,0 +1,13 @@
+"""The words that settings choose among; their meaning stands in `config`.
+
+They are apart from the settings so that the training core needs nothing but torch and numpy.
+"""
+
+from typing import Literal
+
+KeepFormula = Literal["paper", "word2vec"]
+Init = Literal["xavier", "word2vec"]
+KernelName = Literal["auto", "bmm", "hogwild"]
+OptimizerName = Literal["adam", "sgd", "adagrad"]
+Objective = Literal["center_mean", "pair_sum"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
