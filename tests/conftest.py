@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
+
+# Without a GPU, Triton's programs run in its interpreter; it asks when they are defined.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 from w2v.cli.main import main
 

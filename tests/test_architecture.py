@@ -58,6 +58,7 @@ LAYERS = {
     "fixed": 7,
     "model": 5,
     "optimizers": 6,
+    "memory": 4,
     "kernels": 8,
     "reporting": 8,
     "rundir": 9,
@@ -81,6 +82,7 @@ INNER_LAYERS = {
     "w2v.kernels.interface": 0,
     "w2v.kernels.jit": 0,
     "w2v.kernels.recorded": 0,
+    "w2v.kernels.program": 0,
     "w2v.kernels.tiles": 0,
     "w2v.kernels.pieces": 1,
     "w2v.kernels.shapes": 2,
@@ -263,7 +265,7 @@ MORE_THAN_TORCH = {"numba", "polars", "pydantic", "requests", "safetensors", "ty
 
 @pytest.mark.parametrize(
     "module",
-    ["draws", "evaluate", "kernels.bmm", "model", "optimizers"],
+    ["draws", "evaluate", "kernels.bmm", "kernels.triton", "model", "optimizers"],
 )
 def test_the_training_core_needs_torch_and_numpy_alone(module, tmp_path):
     code = f"import sys\nsys.modules.update(dict.fromkeys({MORE_THAN_TORCH}))\nimport w2v.{module}"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from w2v import configfile as module
 from w2v.cli.config import config_app
 from w2v.config import (
+    IN_PLACE,
     SECTIONS,
     SETTINGS,
     Config,
@@ -202,8 +203,8 @@ def test_a_digest_may_be_in_capitals():
             "cuda:0",
             "expected one of auto, cpu, cuda, mps; found 'cuda:0'; did you mean 'cuda'?",
         ),
-        ("train.kernel", "warp", "expected one of auto, bmm, hogwild; found 'warp'"),
-        ("train.kernel", "5", "expected one of auto, bmm, hogwild; found 5"),
+        ("train.kernel", "warp", "expected one of auto, bmm, hogwild, triton; found 'warp'"),
+        ("train.kernel", "5", "expected one of auto, bmm, hogwild, triton; found 5"),
         ("corpus.name", "null", "expected one of ptb, pydoc, text; found null"),
         ("model.freeze", "all", "expected none; found 'all'"),
         ("model.freeze", "null", "expected none; found null"),
@@ -369,6 +370,24 @@ def test_wrong_overrides(override, complaint):
             "train: {kernel: hogwild, optimizer: sgd, batch_size: null, device: cuda}\n"
             "sampling: {shared_negatives: 5}",
             "1:60: train.kernel=hogwild needs train.device to be cpu; found cuda",
+        ),
+        (
+            "train: {kernel: triton}\nsampling: {shared_negatives: 5}",
+            "1:9: train.kernel=triton needs train.optimizer to be adagrad or sgd; found adam",
+        ),
+        (
+            "train: {kernel: triton, optimizer: sgd}",
+            "1:9: train.kernel=triton needs sampling.shared_negatives to be a number (16, with "
+            "sampling.block=16); found null",
+        ),
+        (
+            "train: {kernel: triton, optimizer: sgd, batch_size: 650}\n"
+            "sampling: {block: 65, shared_negatives: 5}",
+            "2:12: train.kernel=triton needs sampling.block to be at most 64; found 65",
+        ),
+        (
+            "train: {kernel: triton, optimizer: sgd, device: mps}\nsampling: {shared_negatives: 5}",
+            "1:41: train.kernel=triton needs train.device to be cuda; found mps",
         ),
         (
             "corpus: {name: ptb, heldout_every: 7}",
@@ -614,11 +633,14 @@ def agreeing(values: dict) -> dict:
         corpus["url"] = corpus["sha256"] = None
     else:
         corpus["heldout_every"] = None
-    hogwild = values["train"]["kernel"] == "hogwild"
-    values["train"]["batch_size"] = None if hogwild else block * 3
-    if hogwild:
-        values["train"] |= {"optimizer": "sgd", "device": "cpu"}
+    kernel = values["train"]["kernel"]
+    values["train"]["batch_size"] = None if kernel == "hogwild" else block * 3
+    if kernel in IN_PLACE:
+        values["train"] |= {"optimizer": "sgd", "device": IN_PLACE[kernel]}
         values["sampling"]["shared_negatives"] = 9
+    if kernel == "triton":
+        values["sampling"]["block"] = min(block, 64)
+        values["train"]["batch_size"] = None
     return values
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from w2v.configfile import load_config, shipped_folder
-from w2v.kernels.choice import choose_kernel
+from w2v.kernels import choice
 
 SHIPPED = sorted(path.name for path in shipped_folder().glob("*.yaml"))
 
@@ -42,8 +42,9 @@ def test_ptb_trains_through_bmm():
 
 
 @pytest.mark.parametrize("name", ["quickstart.yaml", "text.yaml"])
-def test_the_others_take_hogwild_on_a_cpu_and_bmm_on_a_gpu(name):
+def test_the_others_take_the_fastest_kernel_of_the_device(name, monkeypatch):
+    monkeypatch.setattr(choice, "missing_for_triton", lambda _: None)
     config = load_config(name, [] if name != "text.yaml" else ["corpus.path=a"]).config
-    for device, kernel in (("cpu", "hogwild"), ("cuda", "bmm")):
-        choice = choose_kernel(config.train, config.sampling, torch.device(device))
-        assert choice.name == kernel
+    for device, kernel in (("cpu", "hogwild"), ("cuda", "triton")):
+        chosen = choice.choose_kernel(config.train, config.sampling, torch.device(device))
+        assert chosen.name == kernel

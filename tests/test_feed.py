@@ -57,13 +57,16 @@ def test_a_streamed_span_stays_while_the_next_one_comes():
     assert told(first)[0] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_gpu_keeps_a_text_that_takes_a_quarter_of_its_free_memory(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (80, 99))
-    cuda = torch.device("cuda")
-    assert feed._free_bytes(cuda) == 20
-    assert asked == [cuda]
-    assert feed._free_bytes(torch.device("mps")) == float("inf")
+@pytest.mark.parametrize(("free", "resident"), [(4 * 80, True), (4 * 80 - 4, False), (None, True)])
+def test_a_text_stays_on_the_device_if_it_takes_a_quarter_of_what_is_free(
+    free, resident, monkeypatch
+):
+    monkeypatch.setattr(feed, "free_bytes", lambda _: free)  # the 20 ids take 80 bytes
+    meta = torch.device("meta")
+    mine = Feed(SENTENCES, max_words=7, keep_prob_V=np.ones(21, np.float32), device=meta)
+    texts = [mine[number] for number in (0, 1, 0)]
+    assert {text.ids_N.device for text in texts} == {meta}
+    assert (texts[0].ids_N is texts[2].ids_N) == resident
 
 
 def test_an_empty_text_has_no_spans():

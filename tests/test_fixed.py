@@ -36,9 +36,9 @@ class NeverWait(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         if name in self.SIZED_BY_DATA:
             raise Waiting(name)
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
-            if any(index is not None and index.dtype == torch.bool for index in args[1]):
-                raise Waiting(f"{name} by a mask")
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if any(index is not None and index.dtype == torch.bool for index in indices):
+            raise Waiting(f"{name} by a mask")
         if name == "repeat_interleave" and (kwargs or {}).get("output_size") is None:
             raise Waiting(name)
         return func(*args, **(kwargs or {}))
@@ -287,7 +287,9 @@ def test_it_learns_as_the_other_steps_do(block, shared, optimizer, objective, lr
     for name, room in (("steady", 4200), ("sized", None)):
         model = model_of()
         updates = make_optimizer(optimizer, model)
-        train_span = bmm.prepare(model, sampler, updates, batch_size=64, objective=objective)
+        train_span = bmm.prepare(
+            model, sampler, updates, batch_size=64, objective=objective, lr=0.1
+        )
         if room:
             train_span = steady_of(sampler, updates, model, objective=objective).train_span
         for epoch in range(6):

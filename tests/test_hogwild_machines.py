@@ -46,7 +46,8 @@ sampler = make_sampler(
     device=torch.device("cpu"),
 )
 optimizer = SGD(model.center.weight.data, model.context.weight.data)
-train_span = hogwild.prepare(model, sampler, optimizer, batch_size=None, objective="pair_sum")
+rules = {"batch_size": None, "objective": "pair_sum", "lr": 0.1}
+train_span = hogwild.prepare(model, sampler, optimizer, **rules)
 ids_N = torch.randint(1, 31, (20_000,), generator=seeded(1), dtype=torch.int32)
 span = ids_N, torch.arange(0, 20_001, 10)
 steps = list(train_span(SpanText(*span), lr=(0.01, 0.01), streams=Streams(seeded(2), seeded(3))))
@@ -189,6 +190,6 @@ def test_a_long_compilation_is_announced_once(seconds, lines, caplog, monkeypatc
     monkeypatch.setattr(hogwild, "compile_loop", slowly)
     monkeypatch.setattr(hogwild, "SAY_AFTER_S", 0.2)
     with caplog.at_level(logging.INFO):
-        hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum")
+        hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum", lr=0.1)
         time.sleep(0.25)
     assert caplog.text.count("compiling the hogwild kernel for dim 8") == lines

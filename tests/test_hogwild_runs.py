@@ -89,7 +89,9 @@ def test_it_finds_planted_neighbors(optimizer, num_threads, threads):
     threads(num_threads)
     num_words, lr, losses = 8 * 8192, RATES[optimizer], []
     model, sampler, updates = prepared(optimizer)
-    train_span = hogwild.prepare(model, sampler, updates, batch_size=None, objective="pair_sum")
+    train_span = hogwild.prepare(
+        model, sampler, updates, batch_size=None, objective="pair_sum", lr=0.1
+    )
     text = two_topics(num_words)
     for epoch in range(3):
         sums = np.zeros(2)
@@ -156,7 +158,7 @@ def test_steps_come_piece_by_piece_and_the_rate_falls_with_them(threads, monkeyp
             return super().train_piece(span, piece, worker, **options)
 
     monkeypatch.setattr(hogwild, "Hogwild", Spy)
-    train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum")
+    train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum", lr=0.1)
     text = two_topics(4 * PIECE)
     steps = list(train_span(text, lr=(1e-3, 5e-4), streams=streams(0)))
     assert [step.done for step in steps] == [0.25, 0.5, 0.75, 1.0]

@@ -82,7 +82,7 @@ def test_a_number_that_is_none_stops_training_within_a_report(optimizer, num_thr
 
 def test_an_error_in_a_thread_reaches_the_caller(threads, monkeypatch):
     threads(3)
-    train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum")
+    train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum", lr=0.1)
     calls = []
 
     def fail(*_):
@@ -104,7 +104,7 @@ def test_an_error_in_a_thread_reaches_the_caller(threads, monkeypatch):
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_who_stops_listening_ends_the_threads(num_threads, threads):
     threads(num_threads)
-    train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum")
+    train_span = hogwild.prepare(*prepared(), batch_size=None, objective="pair_sum", lr=0.1)
     ids_N = two_topics(2**14).ids_N
     text = SpanText(ids_N.repeat(128), torch.arange(0, 2**21 + 1, 8))
     steps = train_span(text, lr=(0.02, 0.02), streams=streams(0))

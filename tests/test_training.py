@@ -295,7 +295,8 @@ def test_kernels_are_chosen_with_a_reason():
     sgd = TrainSection(optimizer="sgd", batch_size=None)
     chosen = choose_kernel(sgd, shared, cpu)
     assert (chosen.name, chosen.reason) == ("hogwild", "the fastest on a CPU, and it has sgd")
-    assert choose_kernel(sgd, shared, torch.device("cuda")).name == "bmm"
+    mps = choose_kernel(sgd, shared, torch.device("mps"))
+    assert (mps.name, mps.reason) == ("bmm", "it runs on mps")
     for train, sampling, obstacle in (
         (TrainSection(batch_size=None), shared, "train.optimizer to be adagrad or sgd"),
         (TrainSection(optimizer="adagrad"), shared, "train.batch_size to be null"),

@@ -40,8 +40,9 @@ def _token_pattern(pattern: str) -> str:
     return pattern
 
 
-CPU_KERNELS = {"hogwild"}
-HOGWILD_OPTIMIZERS = {"sgd", "adagrad"}
+IN_PLACE = {"hogwild": "cpu", "triton": "cuda"}  # kernels that update in place: on what device
+IN_PLACE_OPTIMIZERS = {"sgd", "adagrad"}
+MOST_TRITON_BLOCK = 64  # centers of a block that one program has registers for
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
@@ -121,7 +122,8 @@ class TrainSection(BaseModel):
 
     model_config = STRICT
     kernel: KernelName = Field(
-        "auto", description="bmm: torch, on any device; hogwild: CPU threads; auto: says which"
+        "auto",
+        description="bmm: torch, any device; hogwild: CPU threads; triton: GPU; auto: says which",
     )
     epochs: int = Field(5, ge=1, le=10_000, description="passes over the corpus")
     batch_size: Annotated[int, Field(ge=1, le=10**7)] | None = Field(
@@ -149,16 +151,22 @@ class OutputSection(BaseModel):
     keep_checkpoints: int = Field(2, ge=1, le=1000, description="newest checkpoints that are kept")
 
 
-def hogwild_obstacles(sampling: SamplingSection, train: TrainSection) -> Iterator[tuple[str, str]]:
-    """The settings that the hogwild kernel cannot honor: which, and what it needs instead."""
-    if train.optimizer not in HOGWILD_OPTIMIZERS:
-        yield "train.optimizer", f"{' or '.join(sorted(HOGWILD_OPTIMIZERS))}"
-    if train.batch_size is not None:
+def obstacles(
+    kernel: KernelName, sampling: SamplingSection, train: TrainSection
+) -> Iterator[tuple[str, str]]:
+    """The settings that a kernel cannot honor: which, and what it needs instead."""
+    if kernel not in IN_PLACE:
+        return
+    if train.optimizer not in IN_PLACE_OPTIMIZERS:
+        yield "train.optimizer", f"{' or '.join(sorted(IN_PLACE_OPTIMIZERS))}"
+    if kernel == "hogwild" and train.batch_size is not None:
         yield "train.batch_size", "null: it updates after every few centers"
     if sampling.shared_negatives is None:
         yield "sampling.shared_negatives", "a number (16, with sampling.block=16)"
-    if train.device not in ("auto", "cpu"):
-        yield "train.device", "cpu"
+    if kernel == "triton" and sampling.block > MOST_TRITON_BLOCK:
+        yield "sampling.block", f"at most {MOST_TRITON_BLOCK}"
+    if train.device not in ("auto", IN_PLACE[kernel]):
+        yield "train.device", IN_PLACE[kernel]
 
 
 def disagreements(
@@ -182,13 +190,12 @@ def disagreements(
     if train.batch_size is not None and train.batch_size % sampling.block:
         sizes = f"train.batch_size={train.batch_size} is not a multiple of sampling.block"
         yield (("train", "batch_size"), ("sampling", "block")), f"{sizes}={sampling.block}"
-    if train.kernel == "hogwild":
-        sections = {"sampling": sampling, "train": train}
-        for key, need in hogwild_obstacles(sampling, train):
-            owner, setting = key.split(".")
-            found = _as_yaml(getattr(sections[owner], setting))
-            what = f"train.kernel=hogwild needs {key} to be {need}; found {found}"
-            yield (("train", "kernel"), (owner, setting)), what
+    sections = {"sampling": sampling, "train": train}
+    for key, need in obstacles(train.kernel, sampling, train):
+        owner, setting = key.split(".")
+        found = _as_yaml(getattr(sections[owner], setting))
+        what = f"train.kernel={train.kernel} needs {key} to be {need}; found {found}"
+        yield (("train", "kernel"), (owner, setting)), what
 
 
 class Config(BaseModel):

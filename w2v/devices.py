@@ -42,6 +42,11 @@ def choose(name: DeviceName, *, only_cpu: bool = False) -> Choice:
     return Choice(torch.device(name), "as configured")
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """The memory that is free on a GPU; None where that cannot be asked."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def finest_float(device: torch.device) -> torch.dtype:
     """The float that sums and cumulative distributions are kept in; MPS has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64

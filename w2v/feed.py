@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from w2v.corpus import Sentences
+from w2v.devices import free_bytes
 from w2v.draws import SpanText, kept_at_most
 
 Parts: TypeAlias = tuple[Tensor, Tensor]  # ids_N and offsets_S of a span
@@ -55,7 +56,10 @@ class Feed:
         self._stages: Iterator[_Stage] | None = None
         if resident is None and device.type == "cpu":
             return
-        if resident or (resident is None and sentences.ids_N.nbytes <= _free_bytes(device)):
+        if resident is None:
+            free = free_bytes(device)
+            resident = free is None or sentences.ids_N.nbytes <= RESIDENT_SHARE * free
+        if resident:
             parts = (self._cut(number) for number in range(len(self.cuts)))
             self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in parts]
         else:
@@ -131,10 +135,3 @@ def cut(sentences: Sentences, start: int, end: int) -> Parts:
     inner_S = sentences.offsets_S[first:last]
     offsets_S = np.concatenate([[start], inner_S, [end]]) - start
     return torch.from_numpy(sentences.ids_N[start:end]), torch.from_numpy(offsets_S)
-
-
-def _free_bytes(device: torch.device) -> float:
-    """What a text may take of the device; without an answer from it, any text may."""
-    if device.type != "cuda":
-        return float("inf")
-    return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]

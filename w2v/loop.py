@@ -100,7 +100,7 @@ def make_learner(
         init=model.init,
         generator=generator,
         row_multiple=kernel.row_multiple,
-    ).to(device)
+    ).on(device)
     draws = sampling.model_dump() | {"counts_V": corpus.vocab.known_counts_V}
     fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
     sampler, optimizer = (
@@ -108,7 +108,12 @@ def make_learner(
         make_optimizer(train.optimizer, tables),
     )
     train_span = kernel.prepare(
-        tables, sampler, optimizer, batch_size=train.batch_size, objective=train.objective
+        tables,
+        sampler,
+        optimizer,
+        batch_size=train.batch_size,
+        objective=train.objective,
+        lr=train.lr,
     )
     return Learner(
         tables,

@@ -9,7 +9,7 @@ Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = target
 
 import mmap
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,14 @@ class SkipGram(nn.Module):
     def forward(self, centers_BT: Tensor, targets_BL: Tensor) -> Tensor:
         """The scores (B, T, L) of every center against every target of its block."""
         return torch.bmm(self.center(centers_BT), self.context(targets_BL).mT)
+
+    def on(self, device: torch.device) -> Self:
+        """The model on that device, rows as far apart as they were."""
+        for table in (self.center, self.context):
+            rows_VD = table.weight.detach()
+            whole = rows_VD.as_strided((len(rows_VD), rows_VD.stride(0)), (rows_VD.stride(0), 1))
+            table.weight = nn.Parameter(whole.to(device)[:, : rows_VD.shape[1]])
+        return self
 
 
 def padded(size: int, grain: int) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 
 KeepFormula = Literal["paper", "word2vec"]
 Init = Literal["xavier", "word2vec"]
-KernelName = Literal["auto", "bmm", "hogwild"]
+KernelName = Literal["auto", "bmm", "hogwild", "triton"]
 OptimizerName = Literal["adam", "sgd", "adagrad"]
 Objective = Literal["center_mean", "pair_sum"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]

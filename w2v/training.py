@@ -7,7 +7,6 @@
 
 import logging
 import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,22 +19,20 @@ import numpy as np
 import torch
 
 from w2v import __version__, checkpoints, devices
-from w2v.config import CPU_KERNELS, Config, dump_yaml
+from w2v.config import IN_PLACE, Config, dump_yaml
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
-from w2v.errors import DataError, StorageError
+from w2v.errors import DataError
 from w2v.files import TEMP_PREFIX, require_writable, sweep_temporaries, write_text
 from w2v.kernels.choice import KernelChoice, choose_kernel
 from w2v.loop import Learner, make_learner, reports
+from w2v.memory import Needs, memory_errors, needs, require_memory
 from w2v.model import padded
 from w2v.reporting import Listener, MetricsLog, Report
 from w2v.rundir import RunDir
 from w2v.runs import default_run
 from w2v.sampling import keep_probabilities
 from w2v.sources import data_folder, open_source
-
-# What torch says where an allocation fails: Linux, Windows, CUDA and MPS each in its own words.
-OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +45,7 @@ class Run(NamedTuple):
     corpus: Corpus
     kernel: KernelChoice
     device: devices.Choice
+    needs: Needs
     started_at: datetime
     prepare_s: float
 
@@ -86,11 +84,14 @@ def prepare_run(
 
     Raises:
         ConfigError: the device is not to be had here.
-        StorageError: `folder` holds a finished run and `force` is not set, or is not writable.
+        StorageError: `folder` holds a finished run and `force` is not set, or is not writable; a
+            GPU has no room for the tables.
         DownloadError, DataError: the corpus.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
-    device = devices.choose(config.train.device, only_cpu=config.train.kernel in CPU_KERNELS)
+    device = devices.choose(
+        config.train.device, only_cpu=IN_PLACE.get(config.train.kernel) == "cpu"
+    )
     kernel = choose_kernel(config.train, config.sampling, device.device)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     run_dir = RunDir(folder)
@@ -106,8 +107,10 @@ def prepare_run(
         max_size=config.vocab.max_size,
         folder=data_folder,
     )
+    memory = _needs(config, corpus, kernel)
+    require_memory(memory, device.device)
     prepare_s = time.perf_counter() - started
-    return Run(config, run_dir, corpus, kernel, device, started_at, prepare_s)
+    return Run(config, run_dir, corpus, kernel, device, memory, started_at, prepare_s)
 
 
 def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
@@ -119,7 +122,11 @@ def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
         DivergedError: loss or tables became NaN or infinite; earlier checkpoints stay.
     """
     config = run.config
-    with _threads(config.train.threads), _memory_errors(run), ExitStack() as at_the_end:
+    with (
+        _threads(config.train.threads),
+        memory_errors(run.needs, run.device.device),
+        ExitStack() as at_the_end,
+    ):
         started = time.perf_counter()
         learner = make_learner(
             run.corpus,
@@ -166,7 +173,7 @@ def plan(run: Run) -> dict[str, int]:
         "vocabulary": len(run.corpus.vocab),
         "words an epoch after subsampling": round(float(counts_V @ keep_V)),
         "epochs": config.train.epochs,
-        "bytes of the two tables": _table_bytes(run),
+        "bytes of the two tables": run.needs.table_bytes,
     }
 
 
@@ -262,10 +269,14 @@ def _description(run: Run) -> dict[str, object]:
     }
 
 
-def _table_bytes(run: Run) -> int:
-    """What center and context table take, with what the kernel wants between rows."""
-    row = padded(run.config.model.dim, run.kernel.kernel.row_multiple)
-    return 2 * 4 * len(run.corpus.vocab) * row
+def _needs(config: Config, corpus: Corpus, kernel: KernelChoice) -> Needs:
+    """The memory of center and context table, with what the kernel wants between rows."""
+    return needs(
+        vocab_size=len(corpus.vocab),
+        dim=config.model.dim,
+        row_floats=padded(config.model.dim, kernel.kernel.row_multiple),
+        optimizer=config.train.optimizer,
+    )
 
 
 @contextmanager
@@ -279,19 +290,3 @@ def _threads(number: int | None) -> Iterator[None]:
     finally:
         if number is not None:
             torch.set_num_threads(before)
-
-
-@contextmanager
-def _memory_errors(run: Run) -> Iterator[None]:
-    """Turns memory that runs out, for which torch has several errors, into a StorageError."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
-            raise
-        tables_gb = _table_bytes(run) / 1e9
-        raise StorageError(
-            f"out of memory on {run.device.device}: the tables of {len(run.corpus.vocab):,} "
-            f"words take {tables_gb:.1f} GB, {run.config.train.optimizer} and batches more",
-            hint="lower model.dim, vocab.max_size or train.batch_size, or take optimizer adagrad",
-        ) from error

@@ -43,6 +43,7 @@ def prepare(
     *,
     batch_size: int | None,
     objective: Objective,
+    lr: float,
 ) -> TrainSpan:
     """What trains on spans; `batch_size` None takes whole blocks of about STEP_CENTERS."""
     if batch_size is None:

@@ -1,12 +1,19 @@
 """Which kernel a run takes, and why."""
 
+import os
 from importlib import import_module
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 
-from w2v.config import SamplingSection, TrainSection, hogwild_obstacles
+from w2v.config import SamplingSection, TrainSection, obstacles
+from w2v.errors import ConfigError
 from w2v.kernels.interface import Kernel
+from w2v.names import KernelName
+
+# The GPUs that have what the triton kernel is compiled for: NVIDIA's since Ampere.
+LEAST_CAPABILITY = (8, 0)
 
 
 class KernelChoice(NamedTuple):
@@ -20,16 +27,46 @@ class KernelChoice(NamedTuple):
 def choose_kernel(
     train: TrainSection, sampling: SamplingSection, device: torch.device
 ) -> KernelChoice:
-    """The kernel that `train.kernel` names; for "auto" the fastest that honors every setting."""
+    """The kernel that `train.kernel` names; for "auto" the fastest that honors every setting.
+
+    Raises:
+        ConfigError: the kernel was asked for by name and cannot run here.
+    """
     if train.kernel != "auto":
+        if train.kernel == "triton" and (missing := missing_for_triton(device)):
+            raise ConfigError(
+                f"train.kernel=triton needs {missing}", hint="use train.kernel=auto, or bmm"
+            )
         return _load(train.kernel, "as configured")
-    if device.type != "cpu":
+    fastest: dict[str, KernelName] = {"cpu": "hogwild", "cuda": "triton"}
+    if device.type not in fastest:
         return _load("bmm", f"it runs on {device.type}")
-    for key, need in hogwild_obstacles(sampling, train):
-        return _load("bmm", f"hogwild, which is faster, needs {key} to be {need}")
-    return _load("hogwild", f"the fastest on a CPU, and it has {train.optimizer}")
+    name = fastest[device.type]
+    for key, need in obstacles(name, sampling, train):
+        return _load("bmm", f"{name}, which is faster, needs {key} to be {need}")
+    if name == "triton" and (missing := missing_for_triton(device)):
+        return _load("bmm", f"triton, which is faster, needs {missing}")
+    kind = "CPU" if device.type == "cpu" else "GPU"
+    return _load(name, f"the fastest on a {kind}, and it has {train.optimizer}")
 
 
-def _load(name: str, reason: str) -> KernelChoice:
+def missing_for_triton(device: torch.device) -> str | None:
+    """What the triton kernel lacks here, or None."""
+    if find_spec("triton") is None:
+        return "the package triton: pip install triton"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return None  # runs anywhere, slowly
+    if device.type != "cuda":
+        return f"a GPU; the device is {device.type}"
+    if torch.version.hip is not None:
+        return "an NVIDIA GPU; this torch is built for AMD's"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < LEAST_CAPABILITY:
+        least, found = (".".join(map(str, one)) for one in (LEAST_CAPABILITY, capability))
+        return f"a GPU of compute capability {least} or more; this one has {found}"
+    return None
+
+
+def _load(name: KernelName, reason: str) -> KernelChoice:
     kernel: Kernel = import_module(f"w2v.kernels.{name}").KERNEL
     return KernelChoice(name, reason, kernel)

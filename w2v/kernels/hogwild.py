@@ -126,6 +126,7 @@ def prepare(
     *,
     batch_size: int | None,
     objective: Objective,
+    lr: float,
 ) -> TrainSpan:
     """Compiles the loop, or fetches it from numba's cache, and returns what trains on spans.
 

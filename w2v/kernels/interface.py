@@ -45,6 +45,6 @@ class TrainSpan(Protocol):
 class Kernel(NamedTuple):
     """A kernel as the loop sees it."""
 
-    prepare: Callable[..., TrainSpan]  # (model, sampler, optimizer, *, batch_size, objective)
+    prepare: Callable[..., TrainSpan]  # see `prepare` of bmm
     row_multiple: int  # table rows lie a multiple of so many floats apart
     span_words: int  # ids of a span, at most
