@@ -36,6 +36,7 @@ PACKAGE = ROOT / "w2v"
 LAYERS = {
     "errors": 0,
     "names": 0,
+    "sentences": 0,
     "files": 1,
     "loader": 1,
     "config": 2,
@@ -265,7 +266,7 @@ MORE_THAN_TORCH = {"numba", "polars", "pydantic", "requests", "safetensors", "ty
 
 @pytest.mark.parametrize(
     "module",
-    ["draws", "evaluate", "kernels.bmm", "kernels.triton", "model", "optimizers"],
+    ["draws", "evaluate", "feed", "kernels.bmm", "kernels.triton", "model", "optimizers"],
 )
 def test_the_training_core_needs_torch_and_numpy_alone(module, tmp_path):
     code = f"import sys\nsys.modules.update(dict.fromkeys({MORE_THAN_TORCH}))\nimport w2v.{module}"

@@ -11,7 +11,7 @@ from w2v import training
 from w2v.configfile import load_config
 from w2v.draws import SpanText, draw_span, make_sampler
 from w2v.evaluate import read_pairs, similarity
-from w2v.feed import cut
+from w2v.sentences import cut
 
 LOSS_BY_EPOCH = (0.4805, 0.4264, 0.4032, 0.3797, 0.3594)  # of the chapter's own loop, measured
 CHIP = {"microprocessor", "intel", "chips", "computer"}
@@ -38,7 +38,9 @@ def test_words_and_pairs_after_subsampling(ptb_data, tmp_path):
     counts_V = this.corpus.vocab.known_counts_V
     sampler = make_sampler(counts_V, device=torch.device("cpu"), **config.sampling.model_dump())
     sentences = cut(this.corpus.train, 0, 820_056)
-    span = draw_span(SpanText(*sentences), sampler, torch.Generator().manual_seed(0))
+    span = draw_span(
+        SpanText(*map(torch.from_numpy, sentences)), sampler, torch.Generator().manual_seed(0)
+    )
     assert len(span.words_N) == pytest.approx(344e3, rel=0.01)
     assert int((span.left_N + span.right_N).sum()) == pytest.approx(1.5e6, rel=0.02)
 

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2v import corpus as corpus_module
-from w2v.corpus import Sentences, prepare
+from w2v.corpus import prepare
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.files import TEMP_PREFIX
+from w2v.sentences import Sentences
 from w2v.sources import Source
 
 SETTINGS = {

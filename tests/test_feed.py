@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from w2v import feed
-from w2v.corpus import Sentences
 from w2v.feed import Feed
+from w2v.sentences import Sentences
 
 CPU = torch.device("cpu")
 

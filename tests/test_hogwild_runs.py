@@ -6,13 +6,14 @@ from test_hogwild import EIGHTS
 
 from w2v import loop
 from w2v.config import Config
-from w2v.corpus import Corpus, Sentences
+from w2v.corpus import Corpus
 from w2v.draws import Streams, make_sampler
 from w2v.kernels import hogwild
 from w2v.kernels.pieces import piece_words
 from w2v.kernels.tiles import LANES
 from w2v.model import SkipGram
 from w2v.optimizers import make_optimizer
+from w2v.sentences import Sentences
 from w2v.vocab import Vocab, WordCounts
 
 # All runs have the sizes of EIGHTS, so that two loops are compiled for them, not twenty.

@@ -6,12 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2v import feed, loop
+from w2v import loop
 from w2v.config import Config, TrainSection
-from w2v.corpus import Corpus, Sentences
+from w2v.corpus import Corpus
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
 from w2v.kernels.interface import Step, Tally
+from w2v.sentences import Sentences, cut, spans
 from w2v.vocab import Vocab, WordCounts
 
 CPU = torch.device("cpu")
@@ -55,7 +56,7 @@ def train_all(config, corpus, **options):
 @given(st.lists(st.integers(0, 12), max_size=12), st.integers(1, 20))
 def test_spans_cover_the_text_once_and_cut_only_long_sentences(lengths, max_words):
     sentences = sentences_of(*lengths)
-    cuts = feed.spans(sentences, max_words=max_words)
+    cuts = spans(sentences, max_words=max_words)
     assert [word for start, end in cuts for word in range(start, end)] == list(range(sum(lengths)))
     borders = sentences.offsets_S.tolist()
     for start, end in cuts:
@@ -67,9 +68,9 @@ def test_spans_cover_the_text_once_and_cut_only_long_sentences(lengths, max_word
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(1, 20))
 def test_a_cut_span_keeps_words_and_sentence_borders(lengths, max_words):
     sentences = sentences_of(*lengths)
-    for start, end in feed.spans(sentences, max_words=max_words):
-        ids_N, offsets_S = feed.cut(sentences, start, end)
-        assert ids_N.dtype == torch.int32
+    for start, end in spans(sentences, max_words=max_words):
+        ids_N, offsets_S = cut(sentences, start, end)
+        assert ids_N.dtype == np.int32
         assert ids_N.tolist() == sentences.ids_N[start:end].tolist()
         borders = [b - start for b in sentences.offsets_S.tolist() if start < b < end]
         assert offsets_S.tolist()[0] == 0
@@ -179,7 +180,7 @@ def test_heldout_centers_are_capped_and_come_from_the_first_span(monkeypatch):
 
 def test_spans_of_an_epoch_are_all_trained():
     corpus = corpus_of(*[10] * 31)
-    assert len(feed.spans(corpus.train, max_words=40)) == 8
+    assert len(spans(corpus.train, max_words=40)) == 8
     _, reports = train_all(config_of(), corpus, span_words=40)
     assert [report.centers for report in reports if report.epoch_ended] == [310, 310]
 

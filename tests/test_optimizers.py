@@ -1,6 +1,10 @@
+import numpy as np
 import pytest
 import torch
+from test_bmm import seeded, two_topics
 
+from w2v.draws import Streams, make_sampler
+from w2v.kernels import bmm
 from w2v.model import SkipGram
 from w2v.optimizers import RowGradients, make_optimizer
 
@@ -114,3 +118,57 @@ def test_its_state_is_all_that_a_twin_needs_to_continue(name):
         twin_optimizer.step(random_parts(step), lr=LR)
     for mine, theirs in zip(tables(model), tables(twin), strict=True):
         assert torch.equal(mine, theirs)
+
+
+# --- steadied descent -------------------------------------------------------------------------
+
+
+def sampler_of(counts):
+    return make_sampler(
+        np.array(counts), window=3, negatives=5, noise_power=0.75, subsample=None,
+        subsample_formula="paper", block=8, shared_negatives=16, avoid_contexts=True, redraw=True,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("objective", "weight"), [("pair_sum", 1), ("center_mean", 4 * 6)])
+def test_a_row_that_a_step_uses_often_moves_as_far_as_if_it_were_used_less(objective, weight):
+    sampler = sampler_of([0, 1000, 100, 10, *[1] * 5])
+    model, twin = make_model(), make_model()
+    steadied, plain = make_optimizer("sgd", model), make_optimizer("sgd", twin)
+    steadied.steady(sampler, centers=200, objective=objective, lr=0.1)
+    for factor_V, uses_V in zip(
+        steadied.factors, (sampler.center_uses_V, sampler.context_uses_V), strict=True
+    ):
+        lr_uses_V = 0.1 * 200 * uses_V / weight
+        rare_V = lr_uses_V <= 2.0
+        assert factor_V[rare_V].tolist() == [1.0] * int(rare_V.sum())
+        assert torch.allclose((factor_V * lr_uses_V)[~rare_V], torch.tensor(2.0))
+        assert rare_V[0]  # <unk> is not used
+    assert (steadied.factors[0] < 1).sum() >= 1
+    before = [table.clone() for table in tables(model)]
+    for optimizer in (steadied, plain):
+        optimizer.step(random_parts(0), lr=LR)
+    for factor_V, mine, theirs, was in zip(
+        steadied.factors, tables(model), tables(twin), before, strict=True
+    ):
+        assert torch.allclose(mine - was, factor_V[:, None] * (theirs - was), atol=1e-6)
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_steadied_descent_stands_steps_at_which_plain_descent_diverges(steady):
+    sampler = sampler_of([0] + [400] * 10)
+    model = SkipGram(11, 8, init="xavier", generator=torch.Generator().manual_seed(0))
+    train_span = bmm.prepare(
+        model, sampler, make_optimizer("sgd", model), objective="pair_sum", lr=0.1,
+        batch_size=None if steady else bmm.STEP_CENTERS,
+    )  # fmt: skip
+    for epoch in range(12):
+        for step in train_span(
+            two_topics(), lr=(0.1, 0.1), streams=Streams(seeded(epoch), seeded(epoch))
+        ):
+            loss = step.tally.loss_sum.item() / step.tally.centers.item()
+    if steady:
+        assert loss < 0.6
+    else:
+        assert not loss < 2.0  # or NaN

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from w2v.sampling import keep_probabilities, noise_distribution
+from w2v.sampling import keep_probabilities, noise_distribution, row_uses
 
 COUNTS_V = np.array([0, 90, 9, 1])  # shares .9, .09, .01
 
@@ -47,3 +47,20 @@ def test_a_word_that_never_occurs_is_never_noise(power):
     noise_V = noise_distribution(np.array([0, 3, 0, 5]), power=power)
     assert noise_V[[0, 2]].tolist() == [0.0, 0.0]
     assert noise_V.sum() == pytest.approx(1.0)
+
+
+def test_uses_of_rows_by_hand():
+    keep_V, noise_V = np.array([1.0, 0.5, 1.0, 1.0]), np.array([0.0, 0.6, 0.3, 0.1])
+    center_V, context_V = row_uses(
+        COUNTS_V, keep_prob_V=keep_V, noise_V=noise_V, window=4, negatives=2
+    )
+    share_V = np.array([0, 45, 9, 1]) / 55
+    assert center_V == pytest.approx(15 * share_V)  # 5 contexts on average, each with 2 negatives
+    assert context_V == pytest.approx(5 * share_V + 10 * noise_V)
+    assert center_V.sum() == pytest.approx(context_V.sum())  # a score uses one row of each table
+
+
+def test_a_vocabulary_that_never_occurs_is_not_used():
+    nothing = np.zeros(2)
+    uses = row_uses(nothing, keep_prob_V=nothing, noise_V=nothing, window=4, negatives=2)
+    assert np.array(uses).tolist() == [[0, 0], [0, 0]]

@@ -88,7 +88,7 @@ def blocks_of(case, seed=0):
     return [part.int().to(DEVICE) for part in drawn], batches
 
 
-def plain_training(case, model, batches, *, objective, lr, sums=None, tile=kernel.MOST_TARGETS):
+def plain_training(case, model, batches, *, objective, lr, sums, factors, tile):
     """Block after block in float64; of a block, `tile` targets after the other.
 
     With Adagrad every use of a row takes a step of its own. Returns tables and losses.
@@ -96,12 +96,12 @@ def plain_training(case, model, batches, *, objective, lr, sums=None, tile=kerne
     center_VD, context_VD = (table.detach().cpu().double().numpy() for table in model.parameters())
     losses, stretches = [], np.arange(case.programs + 1) * len(batches) // case.programs
 
-    def step(table_VD, words, gradient_ND, sum_V, rate):
+    def step(table_VD, words, gradient_ND, sum_V, factor_V, rate):
         for word, gradient_D in zip(words, gradient_ND, strict=True):
             if sums is not None and gradient_D.any():
                 sum_V[word] += np.mean(gradient_D**2)
                 gradient_D = gradient_D / np.sqrt(sum_V[word])
-            table_VD[word] -= rate * gradient_D
+            table_VD[word] -= rate * factor_V[word] * gradient_D
 
     for i, batch in enumerate(batches):
         begin = stretches[stretches <= i].max()
@@ -126,8 +126,12 @@ def plain_training(case, model, batches, *, objective, lr, sums=None, tile=kerne
             means = oracle.skip_gram_step(rows_TD, rows_LD, local, objective="pair_sum").losses
             loss_T[part_T > 0] += np.array(means) * part_T[part_T > 0]
             center_sum_V, context_sum_V = sums or (None, None)
-            step(center_VD, centers_T, answer.center_VD, center_sum_V, rate)
-            step(context_VD, targets_L[some], answer.context_VD, context_sum_V, rate)
+            center_factor_V, context_factor_V = factors or np.ones((2, V))
+            step(center_VD, centers_T, answer.center_VD, center_sum_V, center_factor_V, rate)
+            step(
+                context_VD, targets_L[some], answer.context_VD, context_sum_V, context_factor_V,
+                rate,
+            )  # fmt: skip
         losses += (loss_T / scale_T)[scored_T].tolist()
     return center_VD, context_VD, losses
 
@@ -135,16 +139,23 @@ def plain_training(case, model, batches, *, objective, lr, sums=None, tile=kerne
 def check(case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launch=None):
     drawn, batches = blocks_of(case)
     model = model_of(case)
-    updates = make_optimizer(optimizer, model)
+    updates = make_optimizer("sgd" if optimizer == "steady" else optimizer, model)
     sums = None
     if optimizer == "adagrad":
         for state in updates.state().values():
             state.uniform_(0.01, 0.1, generator=torch.Generator(DEVICE).manual_seed(3))
         sums = [state.cpu().double().numpy() for state in updates.state().values()]
+    if optimizer == "steady":
+        generator = torch.Generator(DEVICE).manual_seed(4)
+        updates.factors = tuple(torch.rand(V, generator=generator, device=DEVICE) for _ in range(2))
     launch = (launch or kernel.Launch())._replace(in_flight=case.programs * case.block)
+    factors = getattr(updates, "factors", None)
+    if factors is not None:
+        factors = [factor_V.cpu().double().numpy() for factor_V in factors]
     *tables, losses = plain_training(
-        case, model, batches, objective=objective, lr=lr, sums=sums, tile=launch.targets
-    )
+        case, model, batches, objective=objective, lr=lr, sums=sums, factors=factors,
+        tile=launch.targets,
+    )  # fmt: skip
     before = [table.detach().clone() for table in model.parameters()]
     trainer = kernel.Trainer(model, sampler_of(case), updates, objective, launch)
     tally = trainer.train(*drawn, num_blocks=case.num_blocks, lr=lr)
@@ -165,7 +176,7 @@ def check(case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launc
 
 
 @pytest.mark.parametrize("objective", ["center_mean", "pair_sum"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["sgd", "steady", "adagrad"])
 def test_blocks_equal_the_oracle(optimizer, objective):
     check(Case(), optimizer=optimizer, objective=objective)
 
@@ -410,7 +421,7 @@ names = train_blocks.arg_names
 for dim, block, capability in ((100, 16, 80), (100, 16, 90), (300, 32, 90), (50, 64, 90)):
     sizes = dict(
         DIM=dim, STRIDE=-(-dim // 8) * 8, T=block, W=5, J=24, K=5, C=block, L=64, E=128,
-        AVOID=True, CENTER_MEAN=False, ADAGRAD=True, PRECISION=kernel.PRECISION,
+        AVOID=True, CENTER_MEAN=False, STEADY=False, ADAGRAD=True, PRECISION=kernel.PRECISION,
     )
     kinds = dict.fromkeys(names[:4], "*fp32") | dict.fromkeys(names[4:8], "*i32")
     kinds |= {"loss_sum": "*fp64", "centers": "*i64", "num_blocks": "i32"}

@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from w2v.errors import DataError
 from w2v.files import atomic_folder, atomic_write, sha256, unreadable, write_text
+from w2v.sentences import Sentences
 from w2v.sources import Source, read_texts
 from w2v.tokens import END, Ints, Numbers, TokenLog, TokenPool, TokenRule, map_ahead
 from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, to_tsv
@@ -47,17 +48,6 @@ DROPPED = "dropped.tsv"
 PARTS = ("train", "heldout")
 END_ID = -1  # stands at the end of a line until the offsets are told
 BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks of 16 MiB
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sentences:
-    """Sentences of word ids, end to end: sentence s is ids_N[offsets_S[s] : offsets_S[s + 1]]."""
-
-    ids_N: Ids
-    offsets_S: Ints  # S + 1 of them; a sentence may be empty
-
-    def __len__(self) -> int:
-        return len(self.offsets_S) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from w2v.devices import finest_float
 from w2v.names import KeepFormula
-from w2v.sampling import keep_probabilities, noise_distribution
+from w2v.sampling import keep_probabilities, noise_distribution, row_uses
 from w2v.vocab import UNK_ID
 
 OVERFLOW_CHANCE = 1e-15  # that a span keeps more words than there is room for
@@ -28,6 +28,8 @@ class Sampler(NamedTuple):
 
     keep_prob_V: Tensor  # float32
     noise_cdf_V: Tensor  # cumulative noise distribution; its last entry is 1
+    center_uses_V: Tensor  # float32; how much a center uses each row, see `sampling.row_uses`
+    context_uses_V: Tensor
     window: int  # W, the largest radius
     negatives: int  # K, for each pair of center and context
     block: int  # T, centers that share their targets
@@ -80,11 +82,18 @@ def make_sampler(
 ) -> Sampler:
     """The sampler for a vocabulary with these counts; a word of count 0 is never drawn."""
     keep_V = keep_probabilities(counts_V, threshold=subsample, formula=subsample_formula)
-    cdf_V = torch.from_numpy(noise_distribution(counts_V, power=noise_power)).cumsum(0)
+    noise_V = noise_distribution(counts_V, power=noise_power)
+    uses = row_uses(
+        counts_V, keep_prob_V=keep_V, noise_V=noise_V, window=window, negatives=negatives
+    )
+    center_uses_V, context_uses_V = (torch.from_numpy(of_V).float().to(device) for of_V in uses)
+    cdf_V = torch.from_numpy(noise_V).cumsum(0)
     return Sampler(
         keep_prob_V=torch.from_numpy(keep_V).float().to(device),
         # A float32 step of 6e-8 would distort the rarest of a million words.
         noise_cdf_V=(cdf_V / cdf_V[-1]).to(finest_float(device)).to(device),
+        center_uses_V=center_uses_V,
+        context_uses_V=context_uses_V,
         window=window,
         negatives=negatives,
         block=block,

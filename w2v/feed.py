@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from w2v.corpus import Sentences
 from w2v.devices import free_bytes
 from w2v.draws import SpanText, kept_at_most
+from w2v.sentences import Sentences, cut, spans
 
 Parts: TypeAlias = tuple[Tensor, Tensor]  # ids_N and offsets_S of a span
 
@@ -78,7 +78,8 @@ class Feed:
         return SpanText(*parts, room=self._room(number))
 
     def _cut(self, number: int) -> Parts:
-        return cut(self._sentences, *self.cuts[number])
+        ids_N, offsets_S = cut(self._sentences, *self.cuts[number])
+        return torch.from_numpy(ids_N), torch.from_numpy(offsets_S)
 
     def _room(self, number: int) -> int | None:
         if self._device.type != "cuda":
@@ -110,28 +111,3 @@ class _Stage:
         if self._sent is not None:
             self._sent.record()
         return parts[0], parts[1]
-
-
-def spans(sentences: Sentences, *, max_words: int) -> list[tuple[int, int]]:
-    """Cuts the text into runs of at most `max_words` ids, between sentences where it can.
-
-    Only a sentence longer than `max_words` is cut itself; its windows end at the cut.
-    """
-    cuts, end = [], len(sentences.ids_N)
-    start = 0
-    while start < end:
-        stop = min(start + max_words, end)
-        if stop < end:
-            border = sentences.offsets_S[np.searchsorted(sentences.offsets_S, stop, "right") - 1]
-            stop = int(border) if border > start else stop
-        cuts.append((start, stop))
-        start = stop
-    return cuts
-
-
-def cut(sentences: Sentences, start: int, end: int) -> Parts:
-    """The ids (int32) from `start` to `end` and the borders of their sentences, on the CPU."""
-    first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
-    inner_S = sentences.offsets_S[first:last]
-    offsets_S = np.concatenate([[start], inner_S, [end]]) - start
-    return torch.from_numpy(sentences.ids_N[start:end]), torch.from_numpy(offsets_S)

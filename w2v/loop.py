@@ -28,16 +28,17 @@ from torch import Tensor
 from w2v.batches import Batch
 from w2v.batches import steps as batch_steps
 from w2v.config import ModelSection, SamplingSection, TrainSection
-from w2v.corpus import Corpus, Sentences
+from w2v.corpus import Corpus
 from w2v.devices import finest_float
 from w2v.draws import Sampler, SpanText, Streams, draw_span, make_sampler
 from w2v.errors import DataError, DivergedError
-from w2v.feed import Feed, cut, spans
+from w2v.feed import Feed
 from w2v.kernels import bmm
 from w2v.kernels.interface import Kernel, Tally, TrainSpan
 from w2v.model import SkipGram, whole_sum
 from w2v.optimizers import Optimizer, make_optimizer
 from w2v.reporting import Report
+from w2v.sentences import Sentences, cut, spans
 
 REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
 HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
@@ -136,7 +137,8 @@ def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
     textbook = sampler._replace(block=1, shared_negatives=0, redraw=True)
     draws = _generator(CPU, HELDOUT_SEED, HELDOUT_STREAM)
     for start, end in spans(sentences, max_words=HELDOUT_SPAN)[:1]:
-        span = draw_span(SpanText(*cut(sentences, start, end)), textbook, draws)
+        ids_N, offsets_S = map(torch.from_numpy, cut(sentences, start, end))
+        span = draw_span(SpanText(ids_N, offsets_S), textbook, draws)
         several = batch_steps(span, textbook, Streams(draws, draws), batch_size=HELDOUT_BATCH)
         for step in islice(several, HELDOUT_CENTERS // HELDOUT_BATCH):
             yield from step

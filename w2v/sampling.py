@@ -42,3 +42,31 @@ def noise_distribution(counts_V: NDArray[np.int64], *, power: float) -> NDArray[
     """
     raised_V = np.where(counts_V > 0, np.maximum(counts_V, 1).astype(np.float64) ** power, 0.0)
     return np.asarray(raised_V / raised_V.sum())
+
+
+def row_uses(
+    counts_V: NDArray[np.int64],
+    *,
+    keep_prob_V: NDArray[np.float64],
+    noise_V: NDArray[np.float64],
+    window: int,
+    negatives: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much a center of running text uses each row of the two tables, on average.
+
+    A score counts by its weight: 1 for a context, 1 for each of its K negatives. A center has W + 1
+    contexts, its radius being uniform on 1..W. So the row of a word with share p of the kept words
+    is used (W + 1)(1 + K)p as a center; as a context (W + 1)p, and as noise (W + 1)K times its
+    noise probability.
+
+    Args:
+        counts_V: occurrences of each word.
+        keep_prob_V: what subsampling keeps of it.
+        noise_V: the noise distribution.
+        window: W.
+        negatives: K.
+    """
+    kept_V = counts_V * keep_prob_V
+    share_V = kept_V / max(kept_V.sum(), np.finfo(float).tiny)
+    contexts = window + 1
+    return contexts * (1 + negatives) * share_V, contexts * (share_V + negatives * noise_V)

@@ -30,9 +30,7 @@ from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowGradients
 
 SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
-# Centers of a step where the config leaves it open. Plain descent takes the sum of a step's
-# gradients, which overshoots on frequent words where a step is large.
-STEP_CENTERS, SGD_STEP_CENTERS = 4096, 256
+STEP_CENTERS = 4096  # where the config leaves it open
 TELL_EVERY = 64  # steps on a GPU: their sums are handed over together
 
 
@@ -45,10 +43,14 @@ def prepare(
     objective: Objective,
     lr: float,
 ) -> TrainSpan:
-    """What trains on spans; `batch_size` None takes whole blocks of about STEP_CENTERS."""
+    """What trains on spans, with lr at most `lr`.
+
+    `batch_size` None takes whole blocks of about STEP_CENTERS, and steadies plain descent.
+    """
     if batch_size is None:
-        most = SGD_STEP_CENTERS if isinstance(optimizer, SGD) else STEP_CENTERS
-        batch_size = max(1, most // sampler.block) * sampler.block
+        batch_size = max(1, STEP_CENTERS // sampler.block) * sampler.block
+        if isinstance(optimizer, SGD):
+            optimizer.steady(sampler, centers=batch_size, objective=objective, lr=lr)
     if sampler.noise_cdf_V.device.type == "cuda":
         steady = SteadySteps(model, sampler, optimizer, batch_size=batch_size, objective=objective)
         steady.record()

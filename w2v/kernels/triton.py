@@ -31,7 +31,7 @@ from w2v.optimizers import SGD, Optimizer, RowAdagrad
 from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 22  # ids that are drawn at once
-IN_FLIGHT = 4096  # centers on their way at once; twice as many cost analogies .015 on IMDB
+IN_FLIGHT = 4096  # centers on their way at once, where the config leaves it open
 SECTOR = 8  # floats that a GPU moves at once: rows begin on a border
 LEAST_TILE = 16  # rows and columns of a product, at least
 MOST_TARGETS, MOST_COLUMNS = 64, 128  # L and E of the program
@@ -65,7 +65,8 @@ def prepare(
         model: its tables are updated in place.
         sampler: the distributions and sizes; its tensors are on the model's device.
         optimizer: made for the model's tables.
-        batch_size: centers that are on their way at once, instead of IN_FLIGHT.
+        batch_size: centers that are on their way at once; None: IN_FLIGHT, and plain descent is
+            steadied.
         objective: what is minimized, see `bmm.gradients`.
         lr: the highest learning rate of the run.
         launch: how the program is compiled.
@@ -78,7 +79,10 @@ def prepare(
     if not isinstance(optimizer, SGD | RowAdagrad):
         raise ValueError(f"the triton kernel cannot do {type(optimizer).__name__}")
     launch = launch or Launch()
-    launch = launch._replace(in_flight=batch_size or launch.in_flight)
+    if batch_size is not None:
+        launch = launch._replace(in_flight=batch_size)
+    elif isinstance(optimizer, SGD):
+        optimizer.steady(sampler, centers=launch.in_flight, objective=objective, lr=lr)
     trainer = Trainer(model, sampler, optimizer, objective, launch)
     nothing = torch.zeros(0, dtype=torch.int32, device=sampler.noise_cdf_V.device)
     trainer.train(nothing, nothing, nothing, nothing, num_blocks=0, lr=(0.0, 0.0))
@@ -98,15 +102,17 @@ class Trainer:
     ) -> None:
         """Fixes the sizes that the program is compiled for."""
         center_VD, context_VD = model.center.weight.detach(), model.context.weight.detach()
-        sums = (center_VD, context_VD)  # of no use to plain descent
+        states = (center_VD, context_VD)  # plain descent has none, and reads none
         if isinstance(optimizer, RowAdagrad):
-            sums = (optimizer.center_sum_V, optimizer.context_sum_V)
+            states = (optimizer.center_sum_V, optimizer.context_sum_V)
+        elif optimizer.factors is not None:
+            states = optimizer.factors
         stride, T, W, J = (
             center_VD.stride(0), sampler.block, sampler.window, sampler.shared_negatives
         )  # fmt: skip
         if context_VD.stride(0) != stride:
             raise ValueError("the rows of both tables must lie equally far apart")
-        self._sampler, self._tables = sampler, (center_VD, context_VD, *sums)
+        self._sampler, self._tables = sampler, (center_VD, context_VD, *states)
         self._programs = max(1, launch.in_flight // T)
         self._sizes = {
             "DIM": center_VD.shape[1], "STRIDE": stride, "T": T, "W": W, "J": J,
@@ -114,6 +120,7 @@ class Trainer:
             "L": min(_tile(T + 2 * W + J, LEAST_TILE), launch.targets),
             "E": min(_tile(stride, LEAST_TILE), launch.columns),
             "AVOID": sampler.avoid_contexts, "CENTER_MEAN": objective == "center_mean",
+            "STEADY": isinstance(optimizer, SGD) and optimizer.factors is not None,
             "ADAGRAD": isinstance(optimizer, RowAdagrad), "PRECISION": launch.precision,
         }  # fmt: skip
         self._options = {"num_warps": launch.warps, "num_stages": 1, "enable_fp_fusion": True}
