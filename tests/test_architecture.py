@@ -37,6 +37,7 @@ LAYERS = {
     "errors": 0,
     "names": 0,
     "sentences": 0,
+    "schedule": 1,
     "files": 1,
     "loader": 1,
     "config": 2,

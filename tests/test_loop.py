@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2v import loop
-from w2v.config import Config, TrainSection
+from w2v.config import Config
 from w2v.corpus import Corpus
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
 from w2v.kernels.interface import Step, Tally
+from w2v.schedule import learning_rate
 from w2v.sentences import Sentences, cut, spans
 from w2v.vocab import Vocab, WordCounts
 
@@ -79,11 +80,9 @@ def test_a_cut_span_keeps_words_and_sentence_borders(lengths, max_words):
 
 
 def test_the_linear_schedule_falls_to_a_ten_thousandth():
-    section = TrainSection(lr=0.5, lr_schedule="linear", epochs=4)
-    rates = [loop.learning_rate(section, epochs) for epochs in (0, 1, 2, 4)]
+    rates = [learning_rate("linear", lr=0.5, done=done) for done in (0, 0.25, 0.5, 1)]
     assert rates == pytest.approx([0.5, 0.375, 0.25, 0.5e-4])
-    constant = TrainSection(lr=0.5, epochs=4)
-    assert {loop.learning_rate(constant, epochs) for epochs in (0, 1, 4)} == {0.5}
+    assert {learning_rate("constant", lr=0.5, done=done) for done in (0, 0.25, 1)} == {0.5}
 
 
 def test_each_epoch_ends_with_a_report_of_its_own_counts():

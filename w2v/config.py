@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from w2v.loader import KeyPath, as_scalar
-from w2v.names import DeviceName, Init, KeepFormula, KernelName, Objective, OptimizerName
+from w2v.names import DeviceName, Init, KeepFormula, KernelName, Objective, OptimizerName, Schedule
 
 MAX_COUNT = 10**9  # far above any vocabulary, far below the end of int64
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -131,7 +131,7 @@ class TrainSection(BaseModel):
     )
     optimizer: OptimizerName = Field("adam", description="the update rule")
     lr: float = Field(0.002, gt=0, le=10, description="learning rate")
-    lr_schedule: Literal["constant", "linear"] = Field(
+    lr_schedule: Schedule = Field(
         "constant", description="linear: falls to almost nothing over the run"
     )
     objective: Objective = Field(

@@ -38,13 +38,13 @@ from w2v.kernels.interface import Kernel, Tally, TrainSpan
 from w2v.model import SkipGram, whole_sum
 from w2v.optimizers import Optimizer, make_optimizer
 from w2v.reporting import Report
+from w2v.schedule import learning_rate
 from w2v.sentences import Sentences, cut, spans
 
 REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
 HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
 HELDOUT_SPAN, HELDOUT_BATCH = 1 << 20, 512  # words that are drawn from, centers of a batch
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
-LINEAR_FLOOR = 1e-4  # the last learning rate, as a share of the first; word2vec.c's
 CPU = torch.device("cpu")
 # What random numbers are for; each has a stream of its own.
 INIT_STREAM, SPANS_STREAM, DRAWS_STREAM, ORDER_STREAM, HELDOUT_STREAM = range(5)
@@ -166,10 +166,12 @@ def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator
         for index in _order(len(feed.cuts), section.seed, number):
             text = feed[index]
             passed, length = epoch.ids, len(text.ids_N)
-            first, last = (number - 1 + at / num_ids for at in (passed, passed + length))
+            first, last = (
+                _rate(section, number - 1 + at / num_ids) for at in (passed, passed + length)
+            )
             for update in learner.train_span(
                 text,
-                lr=(learning_rate(section, first), learning_rate(section, last)),
+                lr=(first, last),
                 streams=_streams(learner.sampler, section.seed, number, index),
             ):
                 step += 1
@@ -179,13 +181,6 @@ def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator
                     reported_at = time.perf_counter()
             epoch.ids = passed + length  # a span without a pair has no step
         yield report(step=step, ended=True)
-
-
-def learning_rate(section: TrainSection, epochs: float) -> float:
-    """The learning rate after so many epochs, of `section.epochs`."""
-    if section.lr_schedule == "constant":
-        return section.lr
-    return section.lr * max(1 - epochs / section.epochs, LINEAR_FLOOR)
 
 
 def _report(
@@ -206,7 +201,7 @@ def _report(
     seconds = time.perf_counter() - epoch.began
     share = epoch.ids / len(corpus.train.ids_N)
     epochs = epoch.number - 1 + share
-    lr = learning_rate(section, epochs)
+    lr = _rate(section, epochs)
     heldout = bmm.mean_loss(learner.model, learner.heldout) if ended and learner.heldout else None
     # A sum is finite unless a number is not, or the numbers have left all reason.
     tables = sum(float(whole_sum(table.detach())) for table in learner.model.parameters())
@@ -225,6 +220,11 @@ def _report(
         done=epochs / section.epochs,
         epoch_ended=ended,
     )
+
+
+def _rate(section: TrainSection, epochs: float) -> float:
+    """The learning rate after so many epochs."""
+    return learning_rate(section.lr_schedule, lr=section.lr, done=epochs / section.epochs)
 
 
 def _no_pairs(corpus: Corpus, sampler: Sampler) -> DataError:
