@@ -85,3 +85,20 @@ def test_other_errors_pass():
 
 def test_the_words_of_torch_are_known():
     assert memory.OUT_OF_MEMORY.search("MPS backend out of memory (MPS allocated: 1 GB)")
+
+
+def test_a_vocabulary_larger_than_the_card_exits_with_5(cli, tiny_text, tiny_options, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 2000))
+    done = cli("train", "--run", "r", "--device", "cuda", *tiny_options)
+    assert (done.code, done.out) == (5, "")
+    said = "out of memory on cuda: the tables of 19 words take 0.0 GB, adagrad 0.0 GB"
+    assert f"w2v: error: {said}, batches more, and 0.0 GB are free\n" in done.err
+    assert not (tiny_text.parent / "r").exists()
+
+
+def test_a_device_that_is_not_here_exits_with_2(cli, tiny_options, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = cli("train", "--device", "cuda", *tiny_options)
+    assert (done.code, done.out) == (2, "")
+    assert "w2v: error: train.device=cuda: torch " in done.err

@@ -23,8 +23,8 @@ from w2v.kernels.choice import choose_kernel
 from w2v.model import SkipGram
 from w2v.optimizers import make_optimizer
 
-pytest.importorskip("triton", reason="triton is not installed")
-from w2v.kernels import triton as kernel
+triton = pytest.importorskip("triton", reason="triton is not installed")
+kernel = pytest.importorskip("w2v.kernels.triton")
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 V = 40
@@ -329,6 +329,21 @@ def test_what_it_cannot_do_is_an_error(optimizer, shared, message):
         )  # fmt: skip
 
 
+def test_a_program_that_the_gpu_has_no_room_for_is_an_error_in_words(monkeypatch):
+    def refuse(*_arguments, **_sizes):
+        raise triton.runtime.errors.OutOfResources(120_000, 101_376, "shared memory")
+
+    monkeypatch.setattr(kernel.Trainer, "train", refuse)
+    case = Case(block=64)
+    model = model_of(case)
+    with pytest.raises(ConfigError, match=r"sampling\.block=64 is too large.*120000") as caught:
+        kernel.prepare(
+            model, sampler_of(case), make_optimizer("sgd", model), batch_size=None, lr=0.1,
+            objective="pair_sum",
+        )  # fmt: skip
+    assert caught.value.hint == "lower sampling.block, or use train.kernel=bmm"
+
+
 SHARED = SamplingSection(block=16, shared_negatives=16)
 SGD = TrainSection(optimizer="sgd", batch_size=None)
 
@@ -336,15 +351,19 @@ SGD = TrainSection(optimizer="sgd", batch_size=None)
 @pytest.mark.parametrize(
     ("packages", "device", "hip", "capability", "missing"),
     [
+        (["triton", "gcc"], "cuda", None, (9, 0), "Python's headers: install python3-dev"),
         ([], "cuda", None, (9, 0), "the package triton: pip install triton"),
         (["triton"], "cpu", None, (9, 0), "a GPU; the device is cpu"),
         (["triton"], "cuda", "7.0", (9, 0), "an NVIDIA GPU; this torch is built for AMD's"),
+        (["triton"], "cuda", None, (9, 0), "a C compiler: install gcc, or set CC"),
         (["triton"], "cuda", None, (7, 5), "a GPU of compute capability 8.0 or more; this one "),
     ],
 )
 def test_what_is_missing_is_said(packages, device, hip, capability, missing, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(choice, "find_spec", lambda name: name if name in packages else None)
+    for finds in ("find_spec", "which"):
+        monkeypatch.setattr(choice, finds, lambda name: name if name in packages else None)
+    monkeypatch.setattr(choice.sysconfig, "get_path", lambda _: "nowhere")
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     named = SGD.model_copy(update={"kernel": "triton"})
@@ -362,6 +381,8 @@ def test_a_gpu_takes_it_where_every_setting_allows(monkeypatch):
     cuda = torch.device("cuda")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(choice, "which", lambda name: name)
+    monkeypatch.setattr(choice.Path, "exists", lambda _: True)
     chosen = choose_kernel(SGD, SHARED, cuda)
     assert (chosen.name, chosen.reason) == ("triton", "the fastest on a GPU, and it has sgd")
     assert choose_kernel(TrainSection(optimizer="sgd"), SHARED, cuda).name == "triton"

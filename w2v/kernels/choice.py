@@ -1,8 +1,11 @@
 """Which kernel a run takes, and why."""
 
 import os
+import sysconfig
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
 from typing import NamedTuple
 
 import torch
@@ -64,6 +67,11 @@ def missing_for_triton(device: torch.device) -> str | None:
     if capability < LEAST_CAPABILITY:
         least, found = (".".join(map(str, one)) for one in (LEAST_CAPABILITY, capability))
         return f"a GPU of compute capability {least} or more; this one has {found}"
+    # Triton builds the few lines that start a program with the compiler of the machine.
+    if not any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        return "a C compiler: install gcc, or set CC"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "Python's headers: install python3-dev"
     return None
 
 

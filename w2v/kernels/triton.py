@@ -23,6 +23,7 @@ import triton
 from torch import Tensor
 
 from w2v.draws import Sampler, SpanText, Streams, draw_noise, draw_span
+from w2v.errors import ConfigError
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
 from w2v.kernels.program import train_blocks
 from w2v.model import SkipGram
@@ -72,6 +73,7 @@ def prepare(
         launch: how the program is compiled.
 
     Raises:
+        ConfigError: a block needs more registers or shared memory than the GPU has.
         ValueError: what the config's rules for this kernel refuse.
     """
     if not sampler.shared_negatives:
@@ -85,7 +87,13 @@ def prepare(
         optimizer.steady(sampler, centers=launch.in_flight, objective=objective, lr=lr)
     trainer = Trainer(model, sampler, optimizer, objective, launch)
     nothing = torch.zeros(0, dtype=torch.int32, device=sampler.noise_cdf_V.device)
-    trainer.train(nothing, nothing, nothing, nothing, num_blocks=0, lr=(0.0, 0.0))
+    try:
+        trainer.train(nothing, nothing, nothing, nothing, num_blocks=0, lr=(0.0, 0.0))
+    except triton.runtime.errors.OutOfResources as error:
+        raise ConfigError(
+            f"train.kernel=triton: sampling.block={sampler.block} is too large here: {error}",
+            hint="lower sampling.block, or use train.kernel=bmm",
+        ) from error
     return trainer.train_span
 
 
