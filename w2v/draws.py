@@ -160,11 +160,14 @@ def kept_at_most(ids_N: NDArray[np.int32], keep_prob_V: NDArray[np.float32]) -> 
 
     Source: Bernstein's inequality for sums of independent trials.
     """
-    keep_prob_N = keep_prob_V[ids_N].astype(np.float64)
+    keep_prob_N = keep_prob_V[ids_N]
+    mean = float(keep_prob_N.sum(dtype=np.float64))
+    variance = max(
+        0.0, mean - float(np.einsum("n,n->", keep_prob_N, keep_prob_N, dtype=np.float64))
+    )
     third = -math.log(OVERFLOW_CHANCE) / 3
-    variance = float((keep_prob_N * (1 - keep_prob_N)).sum())
     margin = third + math.sqrt(third * (third + 6 * variance))
-    return min(len(ids_N), math.ceil(float(keep_prob_N.sum()) + margin))
+    return min(len(ids_N), math.ceil(mean + margin))
 
 
 def count_slots(span: Span, sampler: Sampler) -> int:

@@ -51,7 +51,7 @@ class Feed:
         """
         self.cuts = spans(sentences, max_words=max_words)
         self._sentences, self._keep_prob_V, self._device = sentences, keep_prob_V, device
-        self._rooms: dict[int, int] = {}
+        self._rooms: dict[int, int] = {}  # of spans that were asked for
         self._whole: list[Parts] | None = None
         self._stages: Iterator[_Stage] | None = None
         if resident is None and device.type == "cpu":
@@ -62,6 +62,8 @@ class Feed:
         if resident:
             parts = (self._cut(number) for number in range(len(self.cuts)))
             self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in parts]
+            for number in range(len(self.cuts)):
+                self._room(number)  # now, so that the device need not wait for it later
         else:
             sizes = [[len(part) for part in self._cut(number)] for number in range(len(self.cuts))]
             ids, offsets = (max(column) for column in zip((0, 0), *sizes, strict=True))

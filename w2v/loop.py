@@ -57,7 +57,7 @@ class Learner(NamedTuple):
     optimizer: Optimizer
     sampler: Sampler
     train_span: TrainSpan  # the prepared kernel
-    span_words: int  # ids that it gets at a time
+    feed: Feed  # the text, as spans on the device
     heldout: tuple[Batch, ...]  # empty without held-out text
 
     def tensors(self) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def make_learner(
     kernel: Kernel,
     device: torch.device,
 ) -> Learner:
-    """Tables, optimizer, sampler and held-out batches for this corpus, on the device."""
+    """Tables, optimizer, sampler, text and held-out batches, on the device."""
     generator = _generator(CPU, train.seed, INIT_STREAM)
     tables = SkipGram(
         len(corpus.vocab),
@@ -108,6 +108,12 @@ def make_learner(
         make_sampler(**draws, device=device),
         make_optimizer(train.optimizer, tables),
     )
+    feed = Feed(
+        corpus.train,
+        max_words=kernel.span_words,
+        keep_prob_V=sampler.keep_prob_V.cpu().numpy(),
+        device=device,
+    )
     train_span = kernel.prepare(
         tables,
         sampler,
@@ -121,7 +127,7 @@ def make_learner(
         optimizer,
         sampler,
         train_span,
-        kernel.span_words,
+        feed,
         heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
     )
 
@@ -154,17 +160,11 @@ def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator
     device = learner.sampler.noise_cdf_V.device
     began = reported_at = time.perf_counter()
     num_ids, step = len(corpus.train.ids_N), 0
-    feed = Feed(
-        corpus.train,
-        max_words=learner.span_words,
-        keep_prob_V=learner.sampler.keep_prob_V.cpu().numpy(),
-        device=device,
-    )
     for number in range(1, section.epochs + 1):
         epoch = _new_epoch(number, device)
         report = partial(_report, epoch, learner, corpus, section, began=began)
-        for index in _order(len(feed.cuts), section.seed, number):
-            text = feed[index]
+        for index in _order(len(learner.feed.cuts), section.seed, number):
+            text = learner.feed[index]
             passed, length = epoch.ids, len(text.ids_N)
             first, last = (
                 _rate(section, number - 1 + at / num_ids) for at in (passed, passed + length)
