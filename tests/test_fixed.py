@@ -39,6 +39,8 @@ class NeverWait(TorchDispatchMode):
         indices = args[1] if name in ("index", "index_put", "index_put_") else ()
         if any(index is not None and index.dtype == torch.bool for index in indices):
             raise Waiting(f"{name} by a mask")
+        if name == "lift_fresh" or (name == "where" and any(arg.dim() == 0 for arg in args[1:])):
+            raise Waiting(f"{name}: a number of the host goes to the device")
         if name == "repeat_interleave" and (kwargs or {}).get("output_size") is None:
             raise Waiting(name)
         return func(*args, **(kwargs or {}))
@@ -239,15 +241,21 @@ def test_nothing_waits_for_the_device(block, shared, optimizer):
 
 
 def test_the_check_on_waiting_can_fail():
-    sampler = sampler_of(1, None, subsample=0.05)
+    sampler, text = sampler_of(1, None, subsample=0.05), two_topics()
     with NeverWait(), pytest.raises(Waiting, match="index by a mask"):
-        draw_span(two_topics(), sampler, seeded())
-    span = draw_span(two_topics(), sampler, seeded())
+        draw_span(text, sampler, seeded())
+    span = draw_span(text, sampler, seeded())
     with NeverWait(), pytest.raises(Waiting, match="nonzero"):
         next(bmm.steps(span, sampler, streams_of(0), batch_size=8))
-    for wait in (torch.Tensor.item, lambda count: torch.ones(9).repeat_interleave(count)):
+    three = torch.tensor(3)
+    for wait in (
+        lambda: three.item(),
+        lambda: torch.ones(9).repeat_interleave(three),
+        lambda: torch.where(three > 2, three, 1),
+        lambda: torch.tensor(3),
+    ):
         with NeverWait(), pytest.raises(Waiting):
-            wait(torch.tensor(3))
+            wait()
 
 
 @pytest.mark.parametrize("objective", ["center_mean", "pair_sum"])

@@ -301,8 +301,9 @@ def test_nothing_waits_for_the_device(monkeypatch):
         model, sampler_of(case), make_optimizer("sgd", model), batch_size=64, lr=0.1,
         objective="pair_sum",
     )  # fmt: skip
+    text = two_topics(room=4100)
     with NeverWait():
-        list(train_span(two_topics(room=4100), lr=(0.1, 0.0), streams=streams_of(0)))
+        list(train_span(text, lr=(0.1, 0.0), streams=streams_of(0)))
     grid, arguments, sizes = launched[-1]
     assert grid == (4,)  # 64 centers at once, 16 in a block
     words_N, left_N, right_N, noise_XJ = arguments[4:8]

@@ -140,7 +140,7 @@ def draw_span(text: SpanText, sampler: Sampler, draws: torch.Generator) -> Span:
 def _packed(ids_N: Tensor, kept_N: Tensor, place_N: Tensor, room: int) -> Tensor:
     """The kept ids in a row, then UNK_ID; what finds no room is left out."""
     # All that is left out goes to one place beyond the end, which is cut off.
-    place_N = torch.where(kept_N, place_N, room).clamp_(max=room)
+    place_N = place_N.masked_fill(~kept_N, room).clamp_(max=room)
     words = torch.full((room + 1,), UNK_ID, device=ids_N.device)
     return words.scatter_(0, place_N, ids_N)[:room]
 

@@ -54,12 +54,13 @@ class FixedSteps:
     def load(self, span: Span, streams: Streams) -> int:
         """Takes in a span and shuffles its blocks; returns the number of its steps."""
         for mine, given in zip(self._span, span, strict=True):
-            mine[: len(given)] = given
-            mine[len(given) :] = 0  # UNK_ID, and no contexts
+            mine[: len(given)].copy_(given)
+            mine[len(given) :].zero_()  # UNK_ID, and no contexts
         blocks = -(-len(span.words_N) // self._sampler.block)
         device = self._order_X.device
-        self._order_X[:blocks] = torch.randperm(blocks, generator=streams.order, device=device)
-        self._order_X[blocks:] = self._X
+        order_X = torch.randperm(blocks, generator=streams.order, device=device)
+        self._order_X[:blocks].copy_(order_X)
+        self._order_X[blocks:].fill_(self._X)
         self._passed.zero_()
         self.draws.manual_seed(streams.draws.initial_seed() + 1)  # a stream of its own
         if self._lasting is not None:

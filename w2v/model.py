@@ -117,5 +117,9 @@ def masked_bce(logits_BTL: Tensor, labels_BTL: Tensor, weights_BTL: Tensor) -> C
     # -label * log(sigmoid(x)) - (1 - label) * log(1 - sigmoid(x)) = softplus(x) - label * x
     bce_BTL = torch.addcmul(F.softplus(logits_BTL), logits_BTL, labels_BTL, value=-1)
     weight_BT = weights_BTL.sum(dim=2)
-    loss_BT = (bce_BTL * weights_BTL).sum(dim=2) / torch.where(weight_BT > 0, weight_BT, 1.0)
-    return CenterLoss(loss_BT, weight_BT)
+    return CenterLoss((bce_BTL * weights_BTL).sum(dim=2) / divisor(weight_BT), weight_BT)
+
+
+def divisor(weight_BT: Tensor) -> Tensor:
+    """The weight of each center's targets, and 1 where nothing is scored."""
+    return weight_BT.masked_fill(weight_BT == 0, 1.0)

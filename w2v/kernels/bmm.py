@@ -25,7 +25,7 @@ from w2v.draws import Sampler, SpanText, Streams, count_slots, draw_span
 from w2v.fixed import FixedSteps
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
 from w2v.kernels.recorded import Recorded
-from w2v.model import CenterLoss, SkipGram, masked_bce
+from w2v.model import CenterLoss, SkipGram, divisor, masked_bce
 from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowGradients
 
@@ -171,7 +171,7 @@ def gradients(model: SkipGram, batch: Batch, *, objective: Objective) -> tuple[R
     loss = masked_bce(logits_BTL, batch.labels_BTL, batch.weights_BTL)
     error_BTL = logits_BTL.sigmoid_().sub_(batch.labels_BTL).mul_(batch.weights_BTL)
     if objective == "center_mean":
-        error_BTL /= torch.where(loss.weight_BT > 0, loss.weight_BT, 1.0)[..., None]
+        error_BTL /= divisor(loss.weight_BT)[..., None]
     rows = RowGradients(
         center_rows_N=batch.centers_BT.reshape(-1),
         center_ND=torch.bmm(error_BTL, context_BLD).view(-1, D),
