@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from w2v.config import Config
 from w2v.errors import ConfigError, DataError
-from w2v.loop import learning_rate
+from w2v.schedule import learning_rate
 from w2v.sources import data_folder
 
 CHAPTER = Path(__file__).with_name("chapter.py")
@@ -126,7 +126,7 @@ def peer_values(config: Config, *, corpus: Path, lr: float | None = None) -> dic
         "min_count": config.vocab.min_count,
         "epochs": train.epochs,
         "lr": train.lr,
-        "min_lr": learning_rate(train, train.epochs),
+        "min_lr": learning_rate(train.lr_schedule, lr=train.lr, done=1.0),
     }
 
 

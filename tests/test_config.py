@@ -381,9 +381,9 @@ def test_wrong_overrides(override, complaint):
             "sampling.block=16); found null",
         ),
         (
-            "train: {kernel: triton, optimizer: sgd, batch_size: 650}\n"
-            "sampling: {block: 65, shared_negatives: 5}",
-            "2:12: train.kernel=triton needs sampling.block to be at most 64; found 65",
+            "train: {kernel: triton, optimizer: sgd, batch_size: 330}\n"
+            "sampling: {block: 33, shared_negatives: 5}",
+            "2:12: train.kernel=triton needs sampling.block to be at most 32; found 33",
         ),
         (
             "train: {kernel: triton, optimizer: sgd, device: mps}\nsampling: {shared_negatives: 5}",
@@ -639,7 +639,7 @@ def agreeing(values: dict) -> dict:
         values["train"] |= {"optimizer": "sgd", "device": IN_PLACE[kernel]}
         values["sampling"]["shared_negatives"] = 9
     if kernel == "triton":
-        values["sampling"]["block"] = min(block, 64)
+        values["sampling"]["block"] = min(block, 32)
         values["train"]["batch_size"] = None
     return values
 

@@ -349,6 +349,15 @@ def test_recording_changes_neither_tables_nor_what_the_optimizer_remembers(
     assert all(map(torch.equal, *runs))
 
 
+def test_a_step_larger_than_a_span_is_recorded_too(monkeypatch):
+    monkeypatch.setattr(Recorded, "record", lambda self: [self._work() for _ in range(4)])
+    sampler, model = sampler_of(8, 16), model_of()
+    steady = steady_of(sampler, make_optimizer("sgd", model), model, batch_size=8000)
+    steady.record()
+    (told,) = steady.train_span(two_topics(room=4100), lr=(0.0, 0.0), streams=streams_of(0))
+    assert told.tally.centers.item() == 4000
+
+
 class FakeGraph:
     """What `torch.cuda.CUDAGraph` does, for work that runs at once."""
 
@@ -383,19 +392,27 @@ def test_work_is_recorded_after_warming_up_and_then_replayed(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Manager("main"))
     monkeypatch.setattr(torch.cuda, "stream", lambda _: Manager("stream"))
     monkeypatch.setattr(torch.cuda, "graph", lambda _graph, stream: Manager("graph"))
-    recorded = Recorded(
-        lambda: events.append("work"), device=torch.device("cuda"), generators=["draws"]
-    )
+    precisions = []
+
+    def work():
+        events.append("work")
+        precisions.append(torch.backends.cuda.matmul.fp32_precision)
+
+    recorded = Recorded(work, device=torch.device("cuda"), generators=["draws"])
     recorded()
-    before = torch.get_float32_matmul_precision()
+    before = torch.backends.cuda.matmul.fp32_precision
     recorded.record()
     recorded()
+    work()
+    assert events.pop() == "work"
     assert events == [
         "work", "side waits", "stream", "work", "work", "work", "end of stream",
         "graph", "work", "end of graph", "main waits",
     ]  # fmt: skip
     assert (graphs[0].generators, graphs[0].replays) == (["draws"], 1)
-    assert torch.get_float32_matmul_precision() == before
+    assert torch.backends.cuda.matmul.fp32_precision == before
+    assert set(precisions[1:-1]) == {"tf32"}
+    assert precisions[0] == precisions[-1] == before
 
 
 def test_a_cpu_records_nothing():

@@ -146,8 +146,8 @@ def block_batch(case, place, noise_J, *, block):
     at_H = torch.arange(first - shape.window, first + block + shape.window)
     at_T = torch.arange(first, first + block)
     sampler = Sampler(
-        torch.ones(1), torch.ones(1), shape.window, shape.negatives, block,
-        shape.shared_negatives, shape.avoid_contexts, redraw=True,
+        *torch.ones(4, 1), shape.window, shape.negatives, block, shape.shared_negatives,
+        shape.avoid_contexts, redraw=True,
     )  # fmt: skip
     return blocked_batch(
         torch.where((at_H >= begin) & (at_H < end), words_N[at_H.clamp(begin, end - 1)], 0)[None],

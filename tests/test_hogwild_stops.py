@@ -53,7 +53,7 @@ SETTINGS = (
 def test_obstacles_are_refused(changes, options, what):
     asked = {"batch_size": None, "objective": "pair_sum"} | options
     with pytest.raises(ValueError, match=what):
-        hogwild.prepare(*prepared(**changes), **asked)
+        hogwild.prepare(*prepared(**changes), **asked, lr=0.1)
 
 
 def test_no_negatives_are_refused_with_their_line(cli, tmp_path):

@@ -78,12 +78,22 @@ def test_memory_that_runs_out_later_is_told_in_the_same_words(error):
     assert caught.value.hint == "lower model.dim, vocab.max_size or train.batch_size"
 
 
+def test_a_card_that_cannot_even_be_asked_is_out_of_memory(monkeypatch):
+    def fail(_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", fail)
+    with pytest.raises(StorageError, match="out of memory on cuda: the tables of 10,000,000 words"):
+        require_memory(big(), CUDA)
+
+
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="something else"), memory_errors(big(), CUDA):
         raise RuntimeError("something else")
 
 
 def test_the_words_of_torch_are_known():
+    assert memory.OUT_OF_MEMORY.search("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")
     assert memory.OUT_OF_MEMORY.search("MPS backend out of memory (MPS allocated: 1 GB)")
 
 

@@ -27,7 +27,7 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 kernel = pytest.importorskip("w2v.kernels.triton")
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-V = 40
+V = 1000
 
 
 class Case(NamedTuple):
@@ -41,7 +41,7 @@ class Case(NamedTuple):
     avoid: bool = True
     num_blocks: int = 3
     programs: int = 1
-    words: int = V - 1  # as few as that: targets that are one word, negatives that are contexts
+    words: int = 39  # as few as that: targets that are one word, negatives that are contexts
 
 
 def sampler_of(case, **other):
@@ -53,7 +53,7 @@ def sampler_of(case, **other):
     return make_sampler(np.array([0] + [400] * (V - 1)), **sizes | other)
 
 
-def model_of(case, scale=2.0):
+def model_of(case, scale=9.0):
     model = SkipGram(V, case.dim, init="xavier", generator=seeded(), row_multiple=kernel.SECTOR)
     with torch.no_grad():
         for table in model.parameters():
@@ -61,18 +61,21 @@ def model_of(case, scale=2.0):
     return model.on(DEVICE)
 
 
-def blocks_of(case, seed=0):
+def blocks_of(case, *, repeated=True):
     """What `draws` would give, and the batches that `bmm` would make of it."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     T, W, N = case.block, case.window, case.num_blocks * case.block
     words_N = rng.integers(1, case.words + 1, N)
+    noise_XJ = rng.integers(1, case.words + 1, (case.num_blocks, case.shared))
+    if not repeated:
+        words = rng.permutation(V - 1) + 1
+        words_N, noise_XJ = words[:N], words[N : N + noise_XJ.size].reshape(noise_XJ.shape)
     at_N, border = np.arange(N), max(2, N // 2)  # two sentences
     first_N, end_N = np.where(at_N < border, 0, border), np.where(at_N < border, border, N)
     radius_N = rng.integers(1, W + 1, N)
     left_N = np.minimum(radius_N, at_N - first_N)
     right_N = np.minimum(radius_N, end_N - 1 - at_N)
     left_N[N // 3] = right_N[N // 3] = 0  # a word without contexts
-    noise_XJ = rng.integers(1, case.words + 1, (case.num_blocks, case.shared))
     padded_N = np.pad(words_N, W)
     drawn = [torch.tensor(x) for x in (padded_N, left_N, right_N, noise_XJ)]
     sampler = sampler_of(case)._replace(noise_cdf_V=torch.ones(1))
@@ -137,7 +140,8 @@ def plain_training(case, model, batches, *, objective, lr, sums, factors, tile):
 
 
 def check(case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launch=None):
-    drawn, batches = blocks_of(case)
+    # A GPU adds to one accumulator in no fixed order, and each use sees what was added before.
+    drawn, batches = blocks_of(case, repeated=DEVICE.type == "cpu" or optimizer != "adagrad")
     model = model_of(case)
     updates = make_optimizer("sgd" if optimizer == "steady" else optimizer, model)
     sums = None
@@ -249,7 +253,7 @@ def test_the_row_of_unk_and_what_lies_between_rows_stay_zero():
         whole = table.detach().as_strided((V, 16), (16, 1))
         assert not whole[:, 12:].any()
         assert not whole[0].any()
-        assert whole[1:, :12].all()
+        assert whole[1:40, :12].all()
 
 
 # --- spans ------------------------------------------------------------------------------------
@@ -301,9 +305,10 @@ def test_nothing_waits_for_the_device(monkeypatch):
         model, sampler_of(case), make_optimizer("sgd", model), batch_size=64, lr=0.1,
         objective="pair_sum",
     )  # fmt: skip
-    text = two_topics(room=4100)
+    text = SpanText(*(part.to(DEVICE) for part in two_topics()[:2]), room=4100)
+    streams = on_device(streams_of(0))
     with NeverWait():
-        list(train_span(text, lr=(0.1, 0.0), streams=streams_of(0)))
+        list(train_span(text, lr=(0.1, 0.0), streams=streams))
     grid, arguments, sizes = launched[-1]
     assert grid == (4,)  # 64 centers at once, 16 in a block
     words_N, left_N, right_N, noise_XJ = arguments[4:8]
@@ -335,9 +340,9 @@ def test_a_program_that_the_gpu_has_no_room_for_is_an_error_in_words(monkeypatch
         raise triton.runtime.errors.OutOfResources(120_000, 101_376, "shared memory")
 
     monkeypatch.setattr(kernel.Trainer, "train", refuse)
-    case = Case(block=64)
+    case = Case(block=32)
     model = model_of(case)
-    with pytest.raises(ConfigError, match=r"sampling\.block=64 is too large.*120000") as caught:
+    with pytest.raises(ConfigError, match=r"sampling\.block=32 is too large.*120000") as caught:
         kernel.prepare(
             model, sampler_of(case), make_optimizer("sgd", model), batch_size=None, lr=0.1,
             objective="pair_sum",
@@ -356,7 +361,7 @@ SGD = TrainSection(optimizer="sgd", batch_size=None)
         ([], "cuda", None, (9, 0), "the package triton: pip install triton"),
         (["triton"], "cpu", None, (9, 0), "a GPU; the device is cpu"),
         (["triton"], "cuda", "7.0", (9, 0), "an NVIDIA GPU; this torch is built for AMD's"),
-        (["triton"], "cuda", None, (9, 0), "a C compiler: install gcc, or set CC"),
+        (["triton"], "cuda", None, (9, 0), "a C compiler: install gcc, or set CC to one"),
         (["triton"], "cuda", None, (7, 5), "a GPU of compute capability 8.0 or more; this one "),
     ],
 )
@@ -365,6 +370,7 @@ def test_what_is_missing_is_said(packages, device, hip, capability, missing, mon
     for finds in ("find_spec", "which"):
         monkeypatch.setattr(choice, finds, lambda name: name if name in packages else None)
     monkeypatch.setattr(choice.sysconfig, "get_path", lambda _: "nowhere")
+    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     named = SGD.model_copy(update={"kernel": "triton"})
@@ -390,7 +396,7 @@ def test_a_gpu_takes_it_where_every_setting_allows(monkeypatch):
     for train, sampling, obstacle in (
         (TrainSection(batch_size=None), SHARED, "train.optimizer to be adagrad or sgd"),
         (SGD, SamplingSection(), "sampling.shared_negatives to be a number"),
-        (SGD, SHARED.model_copy(update={"block": 65}), "sampling.block to be at most 64"),
+        (SGD, SHARED.model_copy(update={"block": 33}), "sampling.block to be at most 32"),
     ):
         chosen = choose_kernel(train, sampling, cuda)
         assert chosen.name == "bmm"
@@ -440,7 +446,7 @@ from w2v.kernels import triton as kernel
 from w2v.kernels.program import train_blocks
 
 names = train_blocks.arg_names
-for dim, block, capability in ((100, 16, 80), (100, 16, 90), (300, 32, 90), (50, 64, 90)):
+for dim, block, capability in ((100, 16, 80), (100, 16, 90), (300, 32, 90), (50, 32, 80)):
     sizes = dict(
         DIM=dim, STRIDE=-(-dim // 8) * 8, T=block, W=5, J=24, K=5, C=block, L=64, E=128,
         AVOID=True, CENTER_MEAN=False, STEADY=False, ADAGRAD=True, PRECISION=kernel.PRECISION,
@@ -469,7 +475,7 @@ def test_it_compiles_for_gpus_that_are_not_here(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [capability for capability, *_ in made] == [80, 90, 90, 90]
+    assert [capability for capability, *_ in made] == [80, 90, 90, 80]
     for capability, shared_bytes, cubin_bytes, adds in made:
         assert shared_bytes <= 99 * 1024  # what a program may have on any of these GPUs
         assert cubin_bytes > 0

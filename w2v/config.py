@@ -42,7 +42,7 @@ def _token_pattern(pattern: str) -> str:
 
 IN_PLACE = {"hogwild": "cpu", "triton": "cuda"}  # kernels that update in place: on what device
 IN_PLACE_OPTIMIZERS = {"sgd", "adagrad"}
-MOST_TRITON_BLOCK = 64  # centers of a block that one program has registers for
+MOST_TRITON_BLOCK = 32  # centers of a block; with more, one program runs out of registers
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]

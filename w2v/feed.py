@@ -3,8 +3,8 @@
 An encoded text enters, `SpanText`s leave. A span has some million words, as many as the kernel
 likes, so memory does not grow with the text. On a CPU a span is a view of the mapped file. On a
 GPU the whole text lies there from the start, if it takes no more than RESIDENT_SHARE of the free
-memory; a longer one streams: a span is copied to pinned memory, and from there to the device
-while the span before it trains. Either way nothing waits for the device.
+memory; a longer one streams: a span is copied to pinned memory, and goes from there to the device
+in its turn. The host is two spans ahead, so the device does not wait for it.
 
 Legend: N = ids of a span, S = its sentences, V = words of the vocabulary.
 """
@@ -62,12 +62,12 @@ class Feed:
         if resident:
             parts = (self._cut(number) for number in range(len(self.cuts)))
             self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in parts]
-            for number in range(len(self.cuts)):
-                self._room(number)  # now, so that the device need not wait for it later
         else:
             sizes = [[len(part) for part in self._cut(number)] for number in range(len(self.cuts))]
             ids, offsets = (max(column) for column in zip((0, 0), *sizes, strict=True))
             self._stages = cycle([_Stage(ids, offsets, device) for _ in range(STAGES)])
+        for number in range(len(self.cuts)):
+            self._room(number)  # now, so that the device need not wait for it later
 
     def __getitem__(self, number: int) -> SpanText:
         """The span of that number."""

@@ -6,7 +6,7 @@ step finds its centers by a counter that lives on the device, so that every step
 operations on the same addresses: they can be recorded once and replayed.
 
 The batches are those of `batches`. What a span has room for and did not keep are places without
-contexts, shuffled among the others: a hundredth of a step's centers or less.
+contexts, shuffled among the others: in a span of a million words a hundredth of a step's centers.
 
 Legend: as in `batches`; R = blocks of a step, X = blocks of the longest span.
 """
@@ -70,7 +70,7 @@ class FixedSteps:
     def next_batch(self) -> Batch:
         """The batch of the next step; what is beyond the last one is empty."""
         at_R = self._order_X[self._passed + self._lane_R]
-        self._passed += self._R
+        self._passed.add_(self._R).clamp_(max=self._X)  # from where all that follows is empty
         sampler, lasting = self._sampler, self._lasting
         if not sampler.shared_negatives:
             return textbook_batch(

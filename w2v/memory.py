@@ -9,7 +9,7 @@ Legend: V = words of the vocabulary, D = dimension.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from w2v.errors import StorageError
 from w2v.names import OptimizerName
 
 # What torch says where an allocation fails: Linux, Windows, CUDA and MPS each in its own words.
-OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")
+OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory|ALLOC_FAILED")
 FLOAT_BYTES, LONG_BYTES = 4, 8
 
 
@@ -62,9 +62,10 @@ def require_memory(needs: Needs, device: torch.device) -> None:
     Raises:
         StorageError: tables and optimizer take more than is free.
     """
-    free = free_bytes(device)
+    with memory_errors(needs, device):  # on a card that others have filled, asking fails
+        free = free_bytes(device)
     if free is not None and needs.table_bytes + needs.optimizer_bytes > free:
-        raise _too_little(needs, device)
+        raise _too_little(needs, device, free)
 
 
 @contextmanager
@@ -75,11 +76,13 @@ def memory_errors(needs: Needs, device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        raise _too_little(needs, device) from error
+        free = None
+        with suppress(RuntimeError):
+            free = free_bytes(device)
+        raise _too_little(needs, device, free) from error
 
 
-def _too_little(needs: Needs, device: torch.device) -> StorageError:
-    free = free_bytes(device)
+def _too_little(needs: Needs, device: torch.device, free: int | None) -> StorageError:
     there = "" if free is None else f", and {free / 1e9:.1f} GB are free"
     lighter = "" if needs.optimizer == "sgd" else ", or take a lighter optimizer"
     return StorageError(

@@ -26,7 +26,7 @@ class Report(NamedTuple):
     """Where training stands; counts and loss are of this epoch alone."""
 
     epoch: int  # from 1
-    step: int  # updates since training began
+    step: int  # what the kernel took as one since training began; on a GPU many updates
     words: int  # raw words passed
     centers: int
     loss: float  # mean over this epoch's centers so far

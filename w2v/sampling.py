@@ -54,8 +54,9 @@ def row_uses(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How much a center of running text uses each row of the two tables, on average.
 
-    A score counts by its weight: 1 for a context, 1 for each of its K negatives. A center has W + 1
-    contexts, its radius being uniform on 1..W. So the row of a word with share p of the kept words
+    A score counts by its weight: 1 for a context, 1 for each of its K negatives. In unbroken text a
+    center has W + 1 contexts, its radius being uniform on 1..W; sentences with borders have fewer,
+    so this is the most that can be. So the row of a word with share p of the kept words
     is used (W + 1)(1 + K)p as a center; as a context (W + 1)p, and as noise (W + 1)K times its
     noise probability.
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from w2v.batches import Batch, steps
 from w2v.devices import finest_float
@@ -28,6 +29,7 @@ from w2v.kernels.recorded import Recorded
 from w2v.model import CenterLoss, SkipGram, divisor, masked_bce
 from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowGradients
+from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
 STEP_CENTERS = 4096  # where the config leaves it open
@@ -145,10 +147,22 @@ class SteadySteps:
     @torch.no_grad()
     def _one_step(self) -> None:
         rows, tally = gradients(self._model, self._steps.next_batch(), objective=self._objective)
+        rows = rows._replace(
+            center_rows_N=self._spread(rows.center_rows_N),
+            context_rows_M=self._spread(rows.context_rows_M),
+        )
         self._optimizer.step([rows], lr=self._lr + self._passed * self._lr_change)
         self._passed += 1
         self._loss_sum += tally.loss_sum
         self._centers += tally.centers
+
+    def _spread(self, rows_X: Tensor) -> Tensor:
+        """The rows, padding dealt to all rows of the table: its gradients are zeros.
+
+        Half of a textbook batch is padding; added to one row, they would wait for each other.
+        """
+        any_X = torch.arange(len(rows_X), device=rows_X.device) % len(self._model.center.weight)
+        return torch.where(rows_X == UNK_ID, any_X, rows_X)
 
     def _told(self) -> Tally:
         tally = Tally(self._loss_sum.clone(), self._centers.clone())

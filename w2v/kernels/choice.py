@@ -57,8 +57,8 @@ def missing_for_triton(device: torch.device) -> str | None:
     """What the triton kernel lacks here, or None."""
     if find_spec("triton") is None:
         return "the package triton: pip install triton"
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return None  # runs anywhere, slowly
+    if os.environ.get("TRITON_INTERPRET") == "1":  # runs on a CPU, slowly
+        return None if device.type == "cpu" else "TRITON_INTERPRET to be unset: there is a GPU"
     if device.type != "cuda":
         return f"a GPU; the device is {device.type}"
     if torch.version.hip is not None:
@@ -67,9 +67,9 @@ def missing_for_triton(device: torch.device) -> str | None:
     if capability < LEAST_CAPABILITY:
         least, found = (".".join(map(str, one)) for one in (LEAST_CAPABILITY, capability))
         return f"a GPU of compute capability {least} or more; this one has {found}"
-    # Triton builds the few lines that start a program with the compiler of the machine.
-    if not any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
-        return "a C compiler: install gcc, or set CC"
+    # Triton builds the few lines that start a program with CC, which is one word, gcc or clang.
+    if not any(map(which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
+        return "a C compiler: install gcc, or set CC to one"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python's headers: install python3-dev"
     return None

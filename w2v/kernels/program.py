@@ -90,6 +90,30 @@ def is_scored_noise(
 
 
 @triton.jit
+def noise_weights(
+    words_N, noise_XJ, block, left_C, right_C,
+    T: tl.constexpr, W: tl.constexpr, J: tl.constexpr, K: tl.constexpr, C: tl.constexpr,
+    L: tl.constexpr, AVOID: tl.constexpr,
+):  # fmt: skip
+    """What each noise word of a center weighs, and what all its targets weigh together.
+
+    A center's noise weighs K for each of its contexts, however much of it is scored.
+    """
+    num_noise_C = tl.zeros((C,), tl.int32)
+    for first in range(0, T + 2 * W + J, L):
+        slot_L = first + tl.arange(0, L)
+        words_L, is_noise_L = words_at(words_N, noise_XJ, block, slot_L, T, W, J)
+        scored_CL = is_scored_noise(
+            words_N, noise_XJ, block, words_L, is_noise_L, left_C, right_C, T, W, J, C, L, AVOID
+        )
+        num_noise_C += tl.sum(scored_CL.to(tl.int32), axis=1)
+    num_contexts_C = left_C + right_C
+    noise_C = tl.where(num_noise_C > 0, num_contexts_C * K, 0).to(tl.float32)
+    each_C = noise_C / tl.maximum(num_noise_C, 1).to(tl.float32)
+    return each_C, tl.maximum(num_contexts_C.to(tl.float32) + noise_C, 1.0)
+
+
+@triton.jit
 def meet(
     center_VD, context_VD, center_state_V, context_state_V, words_C, scored_C, words_L,
     label_CL, weight_CL, scale_C, lr,
@@ -166,25 +190,14 @@ def train_blocks(
     for block in range(begin, end):
         left_C = tl.load(left_N + block * T + slot_C, mask=slot_C < T, other=0)
         right_C = tl.load(right_N + block * T + slot_C, mask=slot_C < T, other=0)
-        num_contexts_C = left_C + right_C
-        scored_C = num_contexts_C > 0
+        scored_C = left_C + right_C > 0
         num_scored = tl.sum(scored_C.to(tl.int64))
         if num_scored > 0:
             lr = first_lr + (last_lr - first_lr) * ((block - begin) / (end - begin))
             words_C = tl.load(words_N + block * T + W + slot_C, mask=slot_C < T, other=0)
-            # A center's noise weighs K for each of its contexts, however much of it is scored.
-            num_noise_C = tl.zeros((C,), tl.int32)
-            for first in range(0, T + 2 * W + J, L):
-                slot_L = first + tl.arange(0, L)
-                words_L, is_noise_L = words_at(words_N, noise_XJ, block, slot_L, T, W, J)
-                scored_CL = is_scored_noise(
-                    words_N, noise_XJ, block, words_L, is_noise_L, left_C, right_C,
-                    T, W, J, C, L, AVOID,
-                )  # fmt: skip
-                num_noise_C += tl.sum(scored_CL.to(tl.int32), axis=1)
-            noise_weight_C = tl.where(num_noise_C > 0, num_contexts_C * K, 0).to(tl.float32)
-            each_C = noise_weight_C / tl.maximum(num_noise_C, 1).to(tl.float32)
-            weight_C = tl.maximum(num_contexts_C.to(tl.float32) + noise_weight_C, 1.0)
+            each_C, weight_C = noise_weights(
+                words_N, noise_XJ, block, left_C, right_C, T, W, J, K, C, L, AVOID
+            )
             scale_C = tl.full((C,), 1.0, tl.float32)
             if CENTER_MEAN:
                 scale_C = 1.0 / weight_C

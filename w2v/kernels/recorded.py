@@ -43,7 +43,7 @@ class Recorded:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        with _tensor_cores():
+        with tensor_cores():
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UPS):
                     self._work()
@@ -54,11 +54,12 @@ class Recorded:
 
 
 @contextmanager
-def _tensor_cores() -> Iterator[None]:
+def tensor_cores() -> Iterator[None]:
     """Lets float32 products round their factors to TF32; a relative error of some 3e-4."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        products.fp32_precision = before

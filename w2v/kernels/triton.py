@@ -2,8 +2,9 @@
 
 A program takes one block of T neighboring centers after the other. It weighs their targets, gathers
 the rows, scores them, and adds the updates to the tables atomically: the mathematics of `bmm` on a
-block, with the updates in place. IN_FLIGHT centers are on their way at any time, so a row is at
-most that many centers old when it is used; steps of that size cost no quality (docs/log.md). A
+block, with the updates in place. At most IN_FLIGHT centers are on their way at a time, so a
+row is no more than that many centers old when it is used; plain descent is steadied to that number
+(`optimizers.SGD`), and synchronous steps of that size keep the quality (docs/log.md). A
 block's targets are met MOST_TARGETS at a time, and with Adagrad every use of a row takes a step of
 its own, as in `hogwild`. What chance decides, `draws` decides on the device, for a whole span. The
 program itself stands in `program`.
@@ -16,6 +17,7 @@ W = window, V = words of the vocabulary, D = dimension.
 """
 
 from collections.abc import Iterator
+from subprocess import SubprocessError
 from typing import NamedTuple
 
 import torch
@@ -73,7 +75,8 @@ def prepare(
         launch: how the program is compiled.
 
     Raises:
-        ConfigError: a block needs more registers or shared memory than the GPU has.
+        ConfigError: a block needs more registers or shared memory than the GPU has, or Triton
+            cannot compile here.
         ValueError: what the config's rules for this kernel refuse.
     """
     if not sampler.shared_negatives:
@@ -93,6 +96,11 @@ def prepare(
         raise ConfigError(
             f"train.kernel=triton: sampling.block={sampler.block} is too large here: {error}",
             hint="lower sampling.block, or use train.kernel=bmm",
+        ) from error
+    except (triton.TritonError, SubprocessError, OSError) as error:
+        raise ConfigError(
+            f"train.kernel=triton: Triton cannot compile here: {str(error).splitlines()[0]}",
+            hint="use train.kernel=bmm",
         ) from error
     return trainer.train_span
 
