@@ -42,7 +42,7 @@ def test_a_corpus_is_packed_checked_and_trained(tmp_path):
     assert "## a: 540 words, 19 types" in told
     for kernel in ("bmm", "triton"):
         for objective in ("pair_sum", "center_mean"):
-            (errors,) = re.findall(f"{kernel}, {objective}: relative error (.*)", told)
+            (errors,) = re.findall(f"{kernel}, {objective}: relative error (.*): right", told)
             assert all(0 < float(error) < 1e-5 for error in errors.split(", "))
         assert f"{kernel} on a: a span without waiting" in told
         (line,) = re.findall(f"^{kernel} own centers, as it is: .*", told, re.MULTILINE)
