@@ -344,6 +344,13 @@ def test_what_a_killed_process_left_is_cleared(data, web):
     assert tree(data) == COMPLETE
 
 
+def test_what_a_killed_process_left_beside_good_texts_is_cleared(data, offline):
+    put(data, COMPLETE | STRAYS)
+    (data / TEST).unlink()  # which nobody reads
+    fetch(data, offline)
+    assert tree(data) == {name: content for name, content in COMPLETE.items() if name != TEST}
+
+
 def test_where_locks_do_not_hold_nothing_is_cleared(data, web, monkeypatch):
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
     put(data, STRAYS)

@@ -165,6 +165,11 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def has_temporaries(folder: Path) -> bool:
+    """Whether a process is writing into `folder`, or was killed while it did."""
+    return any(folder.glob(f"{TEMP_PREFIX}*"))
+
+
 def sweep_temporaries(folder: Path) -> None:
     """Removes what a killed process left half-written in `folder`."""
     for stray in folder.glob(f"{TEMP_PREFIX}*"):

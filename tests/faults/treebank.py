@@ -62,3 +62,9 @@ def tree(folder):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def is_complete(folder):
+    """Whether all is there that is ever read, the rest is there or not, and nothing else is."""
+    found = tree(folder)
+    return found in (COMPLETE, {name: text for name, text in COMPLETE.items() if name != TEST})
