@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from w2v import tokens
 from w2v.errors import ConfigError, DataError
 from w2v.tokens import END, OTHER_SPACES, TokenLog, TokenPool, TokenRule, cut, map_ahead
 
@@ -97,6 +98,18 @@ def test_pattern_that_matches_white_space():
 def test_cutting_keeps_empty_tokens_for_the_caller_to_drop(text):
     assert cut(text, TokenRule()).to_list() == ["a", "", "b", "\n"]
     assert cut(text, TokenRule(pattern="a*|b")).to_list()[-1] == "\n"
+
+
+@pytest.mark.parametrize("piece_chars", [1, 2, 3, 7])
+def test_a_long_line_is_split_in_pieces(monkeypatch, piece_chars):
+    text = "a bb  ccc\n\n d eeeeeeeee f \ng"
+    whole = cut(text, TokenRule()).to_list()
+    monkeypatch.setattr(tokens, "PIECE_CHARS", piece_chars)
+    assert cut(text, TokenRule()).to_list() == whole
+    assert tokens_of(text, TokenRule()) == [line.split() for line in lines_of(text)]
+    assert [token for token in whole if token] == [
+        *("a", "bb", "ccc", "\n", "\n", "d", "eeeeeeeee", "f", "\n", "g", "\n"),
+    ]
 
 
 def test_numbering_ahead_keeps_the_order():

@@ -31,6 +31,7 @@ OTHER_SPACES = "".join(
 )
 EMPTY = 0  # the number of the empty token, which stands between two spaces and counts as none
 END = 1  # the number of the line end, which closes every line and counts as no token
+PIECE_CHARS = 2**23  # split at once; far above a block of ordinary lines
 THREADS = 2  # that work ahead; polars and numpy leave the interpreter free
 
 
@@ -63,7 +64,11 @@ class TokenPool:
 
     def number(self, text: str) -> Numbers:
         """Cuts whole lines into tokens and numbers them; END closes each line."""
-        numbers_N = cut(text, self._rule).cast(self._anchor.dtype).to_physical().to_numpy()
+        parts = [self._number(tokens) for tokens in _cut(text, self._rule)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _number(self, tokens: pl.Series) -> Numbers:
+        numbers_N = tokens.cast(self._anchor.dtype).to_physical().to_numpy()
         empty_N = numbers_N == EMPTY
         return numbers_N[~empty_N] if empty_N.any() else numbers_N
 
@@ -136,18 +141,39 @@ def cut(text: str, rule: TokenRule) -> pl.Series:
     Lines end at `\n` alone, and one at the very end of `text` begins no further line. Without a
     pattern the tokens of a line are `line.split()`.
     """
+    return pl.concat(list(_cut(text, rule)))
+
+
+def _cut(text: str, rule: TokenRule) -> Iterator[pl.Series]:
+    """The tokens of `cut`, a long text's in several pieces."""
     if rule.lowercase:
         text = text.lower()
     if rule.pattern is not None:
         lines = pl.Series([text.removesuffix("\n")]).str.split("\n").list.explode()
-        return lines.str.extract_all(rule.pattern).list.concat(pl.Series([["\n"]])).list.explode()
+        found = lines.str.extract_all(rule.pattern).list.concat(pl.Series([["\n"]]))
+        yield found.list.explode()
+        return
     for space in OTHER_SPACES:  # all of these searches take a tenth of the time of one regex
         if space in text:
             text = text.replace(space, " ")
     if not text.endswith("\n"):
         text += "\n"
-    marked = text.replace("\n", " \n ")
-    return pl.Series([marked]).str.split(" ").list.explode(empty_as_null=False)[:-1]
+    marked = text.replace("\n", " \n ")[:-1]
+    for piece in _pieces(marked):
+        yield pl.Series([piece]).str.split(" ").list.explode(empty_as_null=False)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cuts a text at a space after about every PIECE_CHARS, and leaves that space out.
+
+    polars sets aside 16 bytes for each byte of a string that it splits, and ends the process where
+    it does not get them: too much for a line of hundreds of megabytes.
+    """
+    start = 0
+    while len(text) - start > PIECE_CHARS and (end := text.find(" ", start + PIECE_CHARS)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:] if start else text
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

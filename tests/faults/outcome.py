@@ -52,8 +52,9 @@ def expect(row, outcome, code, *, warned=False, partial=False):
 
 
 def process(*arguments, cwd, humble=False, prefix=(), module="w2v", env=None, **options):
-    """Runs `w2v` as a process of its own; a humble one is refused what the modes refuse."""
-    command = [*prefix, sys.executable, "-m", module, *map(str, arguments)]
+    """Runs a module as a process of its own; a humble one is refused what the modes refuse."""
+    program = ["-m", module] if module else []
+    command = [*prefix, sys.executable, *program, *map(str, arguments)]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
     if humble:
