@@ -660,6 +660,7 @@ _ROWS = (
                 "bytes; the file has room for {n}",
                 "{path}: line 1: a file of {n} words with {n} dimensions",
                 "{path}: line {n}: {n} numbers, expected {n}",
+                "{path}: line {n}: expected a number, found {what}",
                 HEADER,
             )
         },
@@ -675,6 +676,7 @@ _ROWS = (
             4: (
                 "{path}: the header says {n} words, found {n}",
                 "{path}: byte {n}: more follows the last of {n} words",
+                "{path}: byte {n} (word {n} of {n}): no space ends the word",
                 "{path}: line 1: the header says {n} words with {n} dimensions, at least {n} "
                 "bytes; the file has room for {n}",
             )
@@ -736,6 +738,8 @@ _ROWS = (
             4: (
                 "{path}: byte {n} (word {n} of {n}): the file ends within the vector",
                 "{path}: byte {n} (word {n} of {n}): no space ends the word",
+                "{path}: byte {n} (word {n} of {n}): no line end after the vector, as the first "
+                "word has",
                 "{path}: byte {n}: more follows the last of {n} words",
                 "{path}: line 1: the header says {n} words with {n} dimensions, at least {n} "
                 "bytes; the file has room for {n}",
