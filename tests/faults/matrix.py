@@ -599,8 +599,13 @@ _ROWS = (
         "10 million distinct tokens in little memory",
         "generator, limited address space",
         "train",
-        {5: ("out of memory: {why}",)},
-        not_yet="the counting library ends the process when an allocation fails",
+        {
+            5: (
+                "out of memory: {n} distinct tokens so far, whose vocabulary needs {n} GB more; "
+                "{n} GB are free",
+            )
+        },
+        note="asked in time: the counting library would end the process",
     ),
     Row(
         "T10",
@@ -840,7 +845,8 @@ _ROWS = (
         "at random moments: 10 times, slow: 200 times; a small tmpfs",
         "export",
         {0: (), 5: ("cannot write {path}: No space left on device ({n} bytes free)",)},
-        note="the old file, or the complete new one",
+        note="the old file, or the complete new one; what a kill leaves of a temporary file stays: "
+        "an export clears nobody's folder",
     ),
     Row("V17", "any float32, subnormal ones too, through text", "hypothesis", "export", OK, 60.0),
     # --- N ---------------------------------------------------------------------------------------

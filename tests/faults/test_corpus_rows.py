@@ -4,11 +4,13 @@ import io
 import os
 import sys
 
+import numpy as np
 import pytest
 
 import w2v.corpus
 from faults.outcome import expect, process
 from faults.treebank import tree
+from w2v import tokens
 from w2v.rundir import RunDir
 
 SETTINGS = ("corpus.name=text", "vocab.min_count=1", "sampling.subsample=null", "model.dim=4",
@@ -158,21 +160,26 @@ def test_a_text_of_one_line_is_not_cut(row, train, tmp_path):
     assert vocabulary(tmp_path) == f"<unk>\t0\nword\t{words}\n"
 
 
-@pytest.mark.slow
-@pytest.mark.fault("T7")
-def test_a_text_of_one_line_in_little_memory(row, tmp_path):
-    words = 40_000_000
-    (tmp_path / "text.txt").write_text("word " * words)
-    (tmp_path / "c.yaml").write_text("train: {seed: 1}\n")
+def dry_run_within(gigabytes, folder):
+    """`w2v train --dry-run` on text.txt, with so much memory once its modules are loaded."""
+    (folder / "c.yaml").write_text("train: {seed: 1}\n")
     options = [f"--set={setting}" for setting in (*SETTINGS, "corpus.path=text.txt")]
     code = (
         "import resource, torch, polars\n"
         "from faults.driver import main\n"
         "now = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (now + 3 * 2**30,) * 2)\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (now + {gigabytes} * 2**30,) * 2)\n"
         f"main(['train', '-c', 'c.yaml', *{options!r}, '--dry-run'])\n"
     )
-    expect(row, process("-c", code, cwd=tmp_path, module=None), 0)
+    return process("-c", code, cwd=folder, module=None)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("T7")
+def test_a_text_of_one_line_in_little_memory(row, tmp_path):
+    words = 40_000_000
+    (tmp_path / "text.txt").write_text("word " * words)
+    expect(row, dry_run_within(3, tmp_path), 0)
     assert vocabulary(tmp_path) == f"<unk>\t0\nword\t{words}\n"
 
 
@@ -206,6 +213,24 @@ def test_tokens_that_would_change_a_terminal(row, train, cli, tmp_path, token, p
     assert token in cli("similar", "a", "-k", 2, "--run", "run", "--json").out.encode().decode(
         "unicode_escape"
     )
+
+
+@pytest.mark.fault("T9")
+def test_more_distinct_tokens_than_memory(row, train, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens, "free_bytes", lambda: 50_000_000)
+    text = "".join(f"a{i} b{i} c{i}\n" for i in range(100_000))
+    refused(row, tmp_path, train(text), 5)
+    assert list(tmp_path.glob("data/corpora/*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.fault("T9")
+@pytest.mark.parametrize("gigabytes", [1, 2])
+def test_ten_million_distinct_tokens_in_little_memory(row, tmp_path, gigabytes):
+    with (tmp_path / "text.txt").open("w") as file:
+        for start in range(0, 10_000_000, 10):
+            file.write(" ".join(f"token{i}" for i in range(start, start + 10)) + "\n")
+    refused(row, tmp_path, dry_run_within(gigabytes, tmp_path), 5)
 
 
 @pytest.mark.fault("T10")
