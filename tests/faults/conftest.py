@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from test_download import certificate, tls  # noqa: F401
 
-from faults.matrix import ROWS
+from faults.matrix import LATER, ROWS
 from faults.outcome import children, gone_soon, temporaries
 
+MOST_LISTED = 12
 NO_PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -42,10 +43,11 @@ def pytest_terminal_summary(terminalreporter):
         counts[state].append(row.id)
     if outcomes:
         listed = "; ".join(
-            f"{len(ids)} {state}" + (f" ({' '.join(ids)})" if state != "held" else "")
+            f"{len(ids)} {state}" + (f" ({' '.join(ids)})" if len(ids) < MOST_LISTED else "")
             for state, ids in counts.items()
         )
-        terminalreporter.write_line(f"faults: of {len(ROWS)} rows {listed}")
+        later = f"no command yet: {', '.join(LATER)}"
+        terminalreporter.write_line(f"faults: of {len(ROWS)} rows {listed}; {later}")
 
 
 @pytest.fixture(autouse=True)

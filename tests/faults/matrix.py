@@ -970,6 +970,14 @@ _ROWS = (
 )
 ROWS: dict[str, Row] = {row.id: row for row in _ROWS}
 
+# Commands that do not exist, and the rows that will be theirs too.
+LATER = {
+    "eval": "Y, V; its test files as T5, T6, T11",
+    "embed": "Y, V, T5 to T8, T11; what it writes as V13, V15, V16",
+    "plot": "Y, V; what it writes as V15",
+    "info": "Y, V1 to V9",
+}
+
 PREAMBLE = """# Faults
 
 What can go wrong, and what `w2v` answers. This page is written from the table that the tests
@@ -993,6 +1001,8 @@ def page() -> str:
         lines += ["", f"## {group}: {title}", "| | fault | how it is made | command | answer |"]
         lines.append("|---|---|---|---|---|")
         lines += [_line(row) for row in ROWS.values() if row.id[0] == group]
+    lines += ["", "## Commands that do not exist yet", "| command | rows |", "|---|---|"]
+    lines += [f"| {name} | {rows}; *not yet* |" for name, rows in LATER.items()]
     lines += ["", "Not covered: Windows, macOS, network file systems, a real loss of power.", ""]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -333,6 +334,9 @@ def test_places_that_are_no_file(row, cli, run_folder, tmp_path):
     # Through a pipe: a standard output that is a file is one, and is replaced.
     outcome = process("export", "/dev/stdout", "--format", "glove", "--force", cwd=tmp_path)
     expect(row, outcome, 5)
+    with tempfile.TemporaryFile(dir=tmp_path) as nameless:
+        out = f"/proc/self/fd/{nameless.fileno()}"
+        expect(row, cli("export", out, "--format", "glove", "--force"), 5)
     assert tree(tmp_path) == before
 
 
