@@ -32,6 +32,8 @@ def pytest_terminal_summary(terminalreporter):
             for name, value in getattr(report, "user_properties", ()):
                 if name == "fault":
                     outcomes[value].add(outcome)
+    if not outcomes:
+        return
     counts = defaultdict(list)
     for row in ROWS.values():
         seen = outcomes[row.id]
@@ -41,18 +43,17 @@ def pytest_terminal_summary(terminalreporter):
         elif "skipped" in seen:
             state = "skipped in part" if "passed" in seen else "skipped"
         counts[state].append(row.id)
-    if outcomes:
-        listed = "; ".join(
-            f"{len(ids)} {state}" + (f" ({' '.join(ids)})" if len(ids) < MOST_LISTED else "")
-            for state, ids in counts.items()
-        )
-        later = f"no command yet: {', '.join(LATER)}"
-        terminalreporter.write_line(f"faults: of {len(ROWS)} rows {listed}; {later}")
+    listed = "; ".join(
+        f"{len(ids)} {state}" + (f" ({' '.join(ids)})" if len(ids) < MOST_LISTED else "")
+        for state, ids in counts.items()
+    )
+    later = f"no command yet: {', '.join(LATER)}"
+    terminalreporter.write_line(f"faults: of {len(ROWS)} rows {listed}; {later}")
 
 
 @pytest.fixture(autouse=True)
 def own_world(monkeypatch, tmp_path):
-    """No proxies, a home of its own, no numbers of the machine's."""
+    """No proxies, and a home of its own."""
     for name in NO_PROXY:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
