@@ -93,6 +93,22 @@ def small_disk(folder, *, size):
     return prefix
 
 
+@contextlib.contextmanager
+def peak_growth():
+    """Gives a function: by how many bytes the peak of memory is above the start; else a skip."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    except OSError:
+        pytest.skip("the system does not tell the peak of memory")
+
+    def peak():
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    start = peak()
+    yield lambda: peak() - start
+
+
 def temporaries(folder):
     """What an atomic write has not finished."""
     return list(folder.rglob(f"{TEMP_PREFIX}*"))
