@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from w2v.errors import DataError, StorageError
+from w2v.leaving import undoing
 
 TEMP_PREFIX = ".w2v-tmp-"
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
@@ -56,17 +57,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
     os.close(handle)
     temp = Path(name)
-    try:
-        yield temp
-        with temp.open("r+b") as file:
-            os.fsync(file.fileno())
-        temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        temp.replace(path)
-        fsync_folder(path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        temp.unlink(missing_ok=True)
+    with undoing(temp.unlink):
+        try:
+            yield temp
+            with temp.open("r+b") as file:
+                os.fsync(file.fileno())
+            temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            temp.replace(path)
+            fsync_folder(path.parent)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        finally:
+            temp.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:
@@ -116,12 +118,17 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
         StorageError: the folder cannot be written.
     """
     build = target.with_name(f"{_build_prefix()}{os.getpid()}-{secrets.token_hex(4)}")
+
+    def clear() -> None:
+        shutil.rmtree(build, ignore_errors=True)
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep_builds(target.parent)
         shutil.rmtree(target, ignore_errors=True)
         build.mkdir()
-        yield build
+        with undoing(clear):
+            yield build
         try:
             build.rename(target)
         except OSError:
@@ -131,7 +138,7 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(target, error) from error
     finally:
-        shutil.rmtree(build, ignore_errors=True)
+        clear()
 
 
 def write_text(path: Path, text: str) -> None:

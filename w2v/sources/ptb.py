@@ -30,6 +30,7 @@ from w2v.files import (
     unwritable,
     write_bytes,
 )
+from w2v.leaving import undoing
 from w2v.sources import Source
 from w2v.web import PATIENCE, Patience, shown
 
@@ -224,9 +225,10 @@ def _place(order: _Order, url: str) -> Path:
     # Beside the texts, where nobody else writes; it moves on when all is checked.
     unseen = order.texts_folder() / f"{TEMP_PREFIX}{os.getpid()}.zip"
     try:
-        order.get(url, to=unseen)
-        if order.sha256 is None:
-            read_members(unseen.read_bytes(), order.published.members(), where=shown(url))
+        with undoing(unseen.unlink):
+            order.get(url, to=unseen)
+            if order.sha256 is None:
+                read_members(unseen.read_bytes(), order.published.members(), where=shown(url))
         unseen.replace(order.archive())
         fsync_folder(order.data_folder)
     except DamagedArchiveError as error:
