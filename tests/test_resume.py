@@ -136,7 +136,7 @@ def test_a_run_that_stops_after_every_fifth_step_is_the_run_that_never_stopped(
 
 def test_more_epochs_go_on_and_other_settings_are_refused_with_all_that_differs(config, tmp_path):
     run = stop_at(config("train.epochs=1"), tmp_path / "run", 42)
-    longer = config("train.epochs=2", "output.keep_checkpoints=7", "train.threads=2")
+    longer = config("train.epochs=2", "output.keep_checkpoints=7")
     with pytest.raises(ResumeError) as error:
         go_on(config("model.dim=8", "train.lr=1", "train.seed=4"), run.path)
     for difference in (

@@ -23,7 +23,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from w2v.errors import DataError, StorageError
+from w2v.errors import DataError, ResumeError, StorageError
 from w2v.files import atomic_path, sha256, sweep_temporaries, unreadable, unwritable, write_bytes
 from w2v.reporting import Place, Report
 
@@ -196,19 +196,19 @@ def restore(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Copies what a checkpoint holds into the live tensors.
 
     Raises:
-        DataError: it cannot be read, or holds other tensors.
+        ResumeError: it cannot be read, or holds other tensors.
     """
     try:
         with safetensors.safe_open(tensors_of(path), framework="pt") as file:
             if set(file.keys()) != tensors.keys():
-                raise DataError(f"{path} holds other tensors: {', '.join(sorted(file.keys()))}")
+                raise ResumeError(f"{path} holds other tensors: {', '.join(sorted(file.keys()))}")
             for name, tensor in tensors.items():
                 saved: Tensor = file.get_tensor(name)
                 if (saved.shape, saved.dtype) != (tensor.shape, tensor.dtype):
-                    raise DataError(f"{path}: {name} is of another shape or type")
+                    raise ResumeError(f"{path}: {name} is of another shape or type")
                 tensor.copy_(saved)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{tensors_of(path)} is damaged: {error}") from error
+        raise ResumeError(f"{tensors_of(path)} is damaged: {error}") from error
 
 
 class SchemaError(DataError):

@@ -14,7 +14,8 @@ GROUPS = {
     "Y": "Config",
     "T": "Corpus",
     "V": "Vector files",
-    # "C": checkpoint, resume and signals; "R": torchrun. Their rows come with what they test.
+    "C": "Checkpoints, resuming, signals",
+    # "R": torchrun. Its rows come with what they test.
     "N": "Numbers and memory",
     "S": "Supply chain and surface",
 }
@@ -26,6 +27,7 @@ CODES = {
     4: "bad input data or file, unknown word",
     5: "filesystem, memory, lock",
     6: "diverged",
+    7: "cannot go on from a checkpoint",
     70: "a bug; the traceback is in a report file that is named",
     129: "ended by SIGHUP",
     130: "ended by SIGINT",
@@ -849,6 +851,169 @@ _ROWS = (
         "an export clears nobody's folder",
     ),
     Row("V17", "any float32, subnormal ones too, through text", "hypothesis", "export", OK, 60.0),
+    # --- C ---------------------------------------------------------------------------------------
+    Row(
+        "C1",
+        "killed at a random moment",
+        "SIGKILL: 1,000 forks that save, 100 whole trainings",
+        "train, train --resume",
+        OK,
+        limit_s=30,
+        note="the newest checkpoint that was done is there and whole; the run goes on from it",
+    ),
+    Row(
+        "C2",
+        "killed before each operation on files, the n-th open, fsync, rename, unlink",
+        "a fork that kills itself",
+        "train, train --resume",
+        OK,
+        note="the checkpoint before, or the new one",
+    ),
+    Row(
+        "C3",
+        "power fails: what is not fsynced may be lost, whole or in part",
+        "recorded operations, replayed",
+        "train, train --resume",
+        OK,
+        note="after every operation, the checkpoint before, or the new one",
+    ),
+    Row(
+        "C4",
+        "no space, no quota, a failing disk while a checkpoint is written",
+        "ENOSPC, EDQUOT, EFBIG, EIO; a small disk",
+        "train",
+        {5: ("cannot write {path}: {reason}",)},
+        note="training ends; the checkpoints before stay whole, no temporary file is left",
+    ),
+    Row(
+        "C5",
+        "the newest checkpoint is damaged",
+        "every bit of every byte; every length",
+        "train --resume",
+        {
+            0: (
+                "{path} is damaged: {reason}; going on from the one before, {name}",
+                "cannot read {path}: {reason}; going on from the one before, {name}",
+            )
+        },
+    ),
+    Row(
+        "C6",
+        "all checkpoints are damaged",
+        "truncation",
+        "train --resume",
+        {7: ("no checkpoint in {folder} is whole: {path} is damaged: {reason}",)},
+        note="it never starts over by itself",
+    ),
+    Row(
+        "C7",
+        "killed between saving and removing older ones, one checkpoint kept",
+        "a fork that kills itself",
+        "train",
+        OK,
+        note="one that is whole remains: older ones go once the new one was read back",
+    ),
+    Row(
+        "C8",
+        "stale temporary files, foreign files, reversed times, a folder called like a checkpoint",
+        "touch",
+        "train --resume",
+        OK,
+        note="the step and the digests decide; foreign files stay",
+    ),
+    Row(
+        "C9",
+        "another version, vocabulary, text, kernel or setting; fewer epochs",
+        "edit, --set",
+        "train --resume",
+        {
+            7: (
+                "{path} has schema {n}, expected {n}",
+                "{path} is of another run: {differences}",
+                "{folder} holds a finished run with other settings: {differences}",
+            )
+        },
+        note="all that differs is listed; output.*, train.threads, more epochs are free to differ",
+    ),
+    Row(
+        "C10",
+        "a pickle, or other tensors, where a checkpoint should be, digests right",
+        "a canary",
+        "train --resume",
+        {7: ("{path} is damaged: {reason}", "{path} holds other tensors: {names}")},
+        note="nothing of it runs",
+    ),
+    Row(
+        "C11",
+        "stopped at any step, and gone on with",
+        "a signal at every step",
+        "train --resume",
+        OK,
+        note="the same bytes of tables, optimizer, losses and vectors as without a stop: bmm on a "
+        "CPU, hogwild with one thread",
+    ),
+    Row(
+        "C12",
+        "nothing to go on with: the run is finished; there is no checkpoint",
+        "--resume",
+        "train --resume",
+        {
+            0: ("the run in {folder} is already complete",),
+            7: ("no checkpoint in {folder}",),
+        },
+    ),
+    Row(
+        "C13",
+        "a signal at any moment: import, download, corpus, training, saving",
+        "SIGINT, SIGTERM, SIGHUP at random moments",
+        "train",
+        {
+            0: (),
+            130: ("ended by SIGINT", "ended by SIGINT at step {n}, which is saved in {folder}"),
+            143: ("ended by SIGTERM", "ended by SIGTERM at step {n}, which is saved in {folder}"),
+            129: ("ended by SIGHUP", "ended by SIGHUP at step {n}, which is saved in {folder}"),
+        },
+        limit_s=60,
+        note="within 5 s; in training the step is ended and saved, the hint is the command that "
+        "goes on",
+    ),
+    Row(
+        "C14",
+        "a second signal while the first one's checkpoint is saved",
+        "a save that takes long",
+        "train",
+        {130: ("ended by SIGINT",)},
+        note="at once; the checkpoint before is whole",
+    ),
+    Row("C15", "stopped and continued by the shell", "SIGSTOP, SIGCONT", "train", OK),
+    Row(
+        "C16",
+        "two trainers, one run folder",
+        "a process that trains there",
+        "train, train --resume, train --force",
+        {5: ("{folder} is in use by pid {n}",)},
+        note="free again once the first one ended, also by SIGKILL",
+    ),
+    Row(
+        "C17",
+        "the run folder is read-only, deleted meanwhile, replaced by a file",
+        "chmod, rm",
+        "train",
+        {
+            5: (
+                "cannot write {path}: {reason}",
+                "cannot write {path}: {folder} is read-only",
+            )
+        },
+        note="a read-only one is found before the text is touched",
+    ),
+    Row(
+        "C18",
+        "the clock is set back; the host is renamed; a process id is used again",
+        "a lock file that names a living process; a patched clock",
+        "train --resume",
+        OK,
+    ),
     # --- N ---------------------------------------------------------------------------------------
     Row(
         "N1",
