@@ -98,7 +98,10 @@ def at_each(folder: Path) -> None:
         done = killed(save_until, after_s=None)
         assert whole_step(target) >= max([1, *done])
         save_step(target, 3, rows=3)  # the next good run
-        assert sorted(path.name for path in target.iterdir()) == ["step-3.json", "step-3.safetensors"]
+        assert sorted(path.name for path in target.iterdir()) == [
+            "step-3.json",
+            "step-3.safetensors",
+        ]
         if done:
             sys.stdout.write(f"{number - 1} operations, 0 lost\n")
             return
