@@ -13,6 +13,7 @@ the two digests do. Older checkpoints go only once the new one was read back.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,7 +136,7 @@ def save(
         try:
             safetensors.torch.save_file(whole, temp)
         except SafetensorError as error:
-            raise unwritable(tables, OSError(str(error))) from error
+            raise unwritable(tables, _system_error(error)) from error
         digest = sha256(temp)
     about = {"schema": SCHEMA, "step": report.step, "sha256": digest, "run": dict(run)}
     told = report._asdict() | {"place": report.place._asdict()}
@@ -243,7 +244,14 @@ def drop_after(folder: Path, *, step: int) -> None:
 def complete(folder: Path) -> list[Path]:
     """The JSON files of the checkpoints in `folder`, by step, oldest first."""
     found = folder.glob("step-*.json")
-    return sorted((path for path in found if STATE_NAME.fullmatch(path.name)), key=_step)
+    named = (path for path in found if STATE_NAME.fullmatch(path.name) and path.is_file())
+    return sorted(named, key=_step)
+
+
+def _system_error(error: SafetensorError) -> OSError:
+    """What the system said, which safetensors tells as a text."""
+    number = re.search(r"\(os error ([0-9]+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def _step(state: Path) -> int:

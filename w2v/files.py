@@ -55,10 +55,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
-    os.close(handle)
     temp = Path(name)
     with undoing(temp.unlink):
         try:
+            os.close(handle)
             yield temp
             with temp.open("r+b") as file:
                 os.fsync(file.fileno())

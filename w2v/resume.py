@@ -10,7 +10,6 @@ Kernel and device are compared as they were chosen, not as they were asked for.
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,14 +28,13 @@ FREE = {
     *(f"train.{key}" for key in ("kernel", "device", "threads", "epochs")),
 }
 
-log = logging.getLogger(__name__)
-
 
 class Saved(NamedTuple):
     """A checkpoint to go on from."""
 
     path: Path  # of its JSON
     state: State
+    passed_over: str  # what is wrong with the newest of all, where this is an older one
 
 
 def settings(config: Config) -> dict[str, object]:
@@ -92,7 +90,7 @@ def is_complete(run: RunDir, config: Config) -> bool:
 
 
 def newest(folder: Path) -> Saved:
-    """The newest checkpoint that is whole; says so where it is not the newest of all.
+    """The newest checkpoint that is whole.
 
     Raises:
         ResumeError: there is none, or it is of another version of w2v.
@@ -109,9 +107,7 @@ def newest(folder: Path) -> Saved:
         except DataError as error:
             problems.append(str(error))
             continue
-        if problems:
-            log.warning("%s; going on from the one before, %s", problems[0], path.name)
-        return Saved(path, state)
+        return Saved(path, state, passed_over=problems[0] if problems else "")
     raise ResumeError(
         f"no checkpoint in {folder} is whole: {problems[0]}",
         hint="leave --resume out to start over",

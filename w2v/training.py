@@ -191,6 +191,9 @@ def _checkpoint(run: Run) -> Saved | None:
         return None
     saved = newest(run.folder.checkpoints)
     require_same(saved, run.identity())
+    if saved.passed_over:
+        name = saved.path.name
+        log.warning("%s; going on from the one before, %s", saved.passed_over, name)
     log.info("going on from %s", saved.path)
     return saved
 
