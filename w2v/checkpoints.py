@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ SCHEMA = 2  # 1 could not be gone on from
 STATE_NAME = re.compile(r"step-([0-9]{1,18})\.json")
 MOST_STATE_BYTES = 1 << 20  # of a JSON; ours have some thousand
 NO_DIGEST = b"0" * 64
+WAIT_S = 0.1
 DIGEST = re.compile(rb'\n  "digest": "([0-9a-f]{64})"\n}\n\Z')
 
 
@@ -102,13 +103,20 @@ class Checkpointer:
         Raises:
             StorageError: it could not be written.
         """
+        self._wait()
         written, self._written = self._written, None
         if written is not None:
             written.result()
 
     def close(self) -> None:
         """Waits for what is being written; whoever must know whether it was has settled before."""
+        self._wait()
         self._writer.shutdown()
+
+    def _wait(self) -> None:
+        # Signals are handled between waits: one that another thread caught does not end a wait.
+        while self._written is not None and wait([self._written], timeout=WAIT_S).not_done:
+            pass
 
     def _write(self, tensors: Mapping[str, Tensor], report: Report) -> None:
         save(self._folder, tensors=tensors, run=self._run, report=report)
