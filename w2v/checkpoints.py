@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -42,8 +42,11 @@ class State(NamedTuple):
     schema: int
     step: int
     sha256: str  # of the tensors
-    run: Mapping[str, Any]
+    run: dict[str, Any]
     report: Report
+
+
+Fields = TypeVar("Fields", Place, Report, State)
 
 
 class Checkpointer:
@@ -193,12 +196,23 @@ def read(path: Path) -> State:
     if told.get("schema") != SCHEMA:
         raise SchemaError(f"{path} has schema {told.get('schema')!r}, expected {SCHEMA}")
     try:
-        report = told["report"]
-        place = Place(**report["place"])
-        whole = Report(**(report | {"place": place}))
-        return State(told["schema"], told["step"], told["sha256"], dict(told["run"]), whole)
-    except (KeyError, TypeError, ValueError) as error:
+        place = _checked(Place, told["report"]["place"])
+        report = _checked(Report, told["report"] | {"place": place})
+        return _checked(State, {name: told[name] for name in State._fields} | {"report": report})
+    except (KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error!r}") from error
+
+
+def _checked(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
+    """A named tuple of these values, once each is of its field's type and no number is negative."""
+    for name, wanted in kind.__annotations__.items():
+        value = values[name]
+        fits = isinstance(value, get_origin(wanted) or wanted)
+        if wanted in (float, float | None) and not isinstance(value, bool):
+            fits = isinstance(value, int | wanted)
+        if not fits or (isinstance(value, int | float) and not 0 <= value < 2**63):
+            raise TypeError(f"{name} is {value!r:.40}")
+    return kind(**values)
 
 
 def restore(path: Path, tensors: Mapping[str, Tensor]) -> None:

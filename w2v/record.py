@@ -54,8 +54,8 @@ class Run(NamedTuple):
         if saved is None:
             return {"started_at": self.started_at.isoformat(), "resumed_at_steps": []}
         before = saved.state.run
-        steps = [*before["resumed_at_steps"], saved.state.step]
-        return {"started_at": before["started_at"], "resumed_at_steps": steps}
+        steps = [*before.get("resumed_at_steps", []), saved.state.step]
+        return {"started_at": before.get("started_at"), "resumed_at_steps": steps}
 
 
 @contextmanager

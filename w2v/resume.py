@@ -125,17 +125,24 @@ def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
         ResumeError: with all that differs.
     """
     there = saved.state.run
+    if not _is_identity(there):
+        raise ResumeError(f"{saved.path} does not say of what run it is")
     same = [name for name in here if name != "settings"]
     found = list(_differing(there["settings"], here["settings"]))
     found += [_difference(name, there, here) for name in same if there.get(name) != here[name]]
     key = "train.epochs"
-    if here["settings"][key] < there["settings"].get(key, 0):
+    if here["settings"][key] < there["settings"][key]:
         found.append(_difference(key, there["settings"], here["settings"]) + ", it may only grow")
     if found:
         raise ResumeError(
             f"{saved.path} is of another run: {'; '.join(found)}",
             hint="--run DIR trains elsewhere; without --resume the run starts over",
         )
+
+
+def _is_identity(told: Mapping[str, Any]) -> bool:
+    found = told.get("settings")
+    return isinstance(found, dict) and type(found.get("train.epochs")) is int
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -21,8 +21,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import safetensors.numpy
+import torch
 
-from w2v import formats
+from faults.kill_checkpoints import REPORT
+from w2v import checkpoints, formats, resume
 from w2v.archive import Member, read_members
 from w2v.configfile import load_config
 from w2v.evaluate import read_pairs, read_questions
@@ -215,6 +217,43 @@ def _finished_run() -> tuple[RunDir, dict[str, Any]]:
     return run, run.read_info()
 
 
+def _checkpoint(data: bytes) -> object:
+    """The JSON of a checkpoint."""
+    return checkpoints.read(_on_disk(data, "step-3.json"))
+
+
+def _resealed(data: bytes) -> object:
+    """The same with a digest that is right, so that what is inside is read."""
+    found = checkpoints.DIGEST.search(data)
+    if found is not None:
+        blank = data[: found.start(1)] + checkpoints.NO_DIGEST + data[found.end(1) :]
+        digest = hashlib.sha256(blank).hexdigest().encode()
+        data = data[: found.start(1)] + digest + data[found.end(1) :]
+    path = _on_disk(data, "step-3.json")
+    state = checkpoints.read(path)
+    resume.require_same(resume.Saved(path, state, ""), IDENTITY)
+    return state
+
+
+def _checkpoint_tensors(data: bytes) -> object:
+    """The tensors of a checkpoint, their digest right."""
+    path = scratch() / "step-4.json"
+    _on_disk(data, "step-4.safetensors")
+    tables = {name: torch.zeros(ROWS.shape) for name in ("center", "context")}
+    checkpoints.restore(path, tables)
+    return tables
+
+
+IDENTITY = {"kernel": "bmm", "settings": {"model.dim": 4, "train.epochs": 5}}
+
+
+@cache
+def _state() -> bytes:
+    tensors = {"center": torch.ones(2)}
+    path = checkpoints.save(scratch(), tensors=tensors, run=IDENTITY, report=REPORT)
+    return path.read_bytes()
+
+
 def _zip_members(data: bytes) -> object:
     return read_members(data, MEMBERS, where="ptb.zip", pinned=False)
 
@@ -320,8 +359,24 @@ PARSERS = {
             (b"train.epochs=3", b"corpus={name: text, path: [a, 'b']}", b"train.lr=1e-3"),
             (*YAML_TOKENS, *NUMBERS, b".", b"="),
         ),
-        # The reader of checkpoints belongs here as soon as there is one:
-        # Parser("checkpoint", ..., (STATE_JSON,), (*JSON_TOKENS, *NUMBERS, *ENDS)),
+        Parser(
+            "checkpoint",
+            _checkpoint,
+            (_state(),),
+            (*JSON_TOKENS, *NUMBERS, *ENDS, b'"place"', b'"digest"', b'"sha256"', b'"report"'),
+        ),
+        Parser(
+            "checkpoint-resealed",
+            _resealed,
+            (_state(),),
+            (*JSON_TOKENS, *NUMBERS, *ENDS, b'"place"', b'"run"', b'"settings"', b'"step"'),
+        ),
+        Parser(
+            "checkpoint-tensors",
+            _checkpoint_tensors,
+            (_tensors(),),
+            (*JSON_TOKENS, *TENSOR_TOKENS, *NUMBERS),
+        ),
         Parser("run-json", _run_json, (RUN_JSON,), (*JSON_TOKENS, *NUMBERS, *ENDS)),
         Parser("run-tables", _run_tables, (_tensors(),), (*JSON_TOKENS, *TENSOR_TOKENS, *NUMBERS)),
         Parser(
