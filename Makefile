@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH ?= cpu
 CORE := $(VENV)/installed-core-$(TORCH)
 DEV := $(VENV)/installed-dev-$(TORCH)
-.PHONY: help quickstart test test-slow test-all check fix bench golden clean
+.PHONY: help quickstart test test-slow test-all check fix bench golden fuzz clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench: $(DEV) ## speed, memory, quality; CORPUS=FILE compares with gensim on tha
 
 golden: $(DEV) ## rewrite tests/golden after a change that is meant to change numbers
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden
+
+fuzz: $(DEV) ## damaged inputs to every reader; ARGS="yaml zip --inputs 10000000"
+	$(BIN)/python scripts/fuzz.py $(ARGS)
 
 clean: ## remove the virtual environment and the caches, never data/ or runs/
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,10 +21,12 @@ def steps_in(folder):
 
 def test_a_checkpoint_holds_tensors_position_and_their_digest(tmp_path):
     tensors = {"center": torch.arange(6.0).view(2, 3), "optimizer.sum": torch.ones(2)}
-    state = checkpoints.save(tmp_path, step=7, tensors=tensors, position={"epoch": 2})
-    about = json.loads(state.read_text())
+    report = REPORT._replace(step=7, epoch=2, loss=0.1 + 0.2)
+    path = checkpoints.save(tmp_path, tensors=tensors, run={"seed": 3}, report=report)
+    about = json.loads(path.read_text())
     data = (tmp_path / "step-7.safetensors").read_bytes()
-    assert about["epoch"] == 2
+    state = checkpoints.verify(path)
+    assert (state.step, state.run, state.report) == (7, {"seed": 3}, report)
     assert about["step"] == 7
     assert about["sha256"] == hashlib.sha256(data).hexdigest()
     loaded = safetensors.torch.load(data)
@@ -35,7 +37,8 @@ def test_a_checkpoint_holds_tensors_position_and_their_digest(tmp_path):
 
 def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
     for step in (9, 10, 100):
-        checkpoints.save(tmp_path, step=step, tensors={"x": torch.ones(1)}, position={})
+        report = REPORT._replace(step=step)
+        checkpoints.save(tmp_path, tensors={"x": torch.ones(1)}, run={}, report=report)
     (tmp_path / "step-notes.json").write_text("mine")
     (tmp_path / "step-mine.safetensors").write_text("mine too")
     (tmp_path / ".w2v-tmp-stray").write_text("half")
@@ -50,7 +53,7 @@ def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
 
 def test_it_saves_at_each_epochs_end_and_when_it_is_time(tmp_path):
     table = torch.zeros(2)
-    reader = checkpoints.Checkpointer(tmp_path, {"center": table}, every_s=5.0, keep=9)
+    reader = checkpoints.Checkpointer(tmp_path, {"center": table}, run={}, every_s=5.0, keep=9)
     moments = ((1, 2.0, False), (2, 5.5, False), (3, 7.0, True), (4, 11.0, False))
     for step, seconds, ended in moments:
         table.fill_(step)
@@ -64,13 +67,13 @@ def test_it_saves_at_each_epochs_end_and_when_it_is_time(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_report_and_at_the_end(tmp_path):
     (tmp_path / "file").write_text("no folder")
     reader = checkpoints.Checkpointer(
-        tmp_path / "file", {"center": torch.zeros(2)}, every_s=1.0, keep=1
+        tmp_path / "file", {"center": torch.zeros(2)}, run={}, every_s=1.0, keep=1
     )
     ended = REPORT._replace(epoch_ended=True)
     reader(ended)
     with pytest.raises(StorageError):
-        reader(ended)
-    reader(ended)
+        reader(ended._replace(step=11))
+    reader(ended._replace(step=12))
     with pytest.raises(StorageError):
         reader.settle()
     reader.close()
@@ -78,7 +81,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_report_and_at_t
 
 def test_rows_that_lie_apart_are_saved_next_to_each_other(tmp_path):
     table = torch.arange(12.0).view(3, 4)[:, :2]
-    reader = checkpoints.Checkpointer(tmp_path, {"center": table}, every_s=1.0, keep=1)
+    reader = checkpoints.Checkpointer(tmp_path, {"center": table}, run={}, every_s=1.0, keep=1)
     reader(REPORT._replace(epoch_ended=True))
     reader.close()
     saved = safetensors.torch.load((tmp_path / "step-10.safetensors").read_bytes())
@@ -88,4 +91,4 @@ def test_rows_that_lie_apart_are_saved_next_to_each_other(tmp_path):
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(StorageError, match="cannot write"):
-        checkpoints.save(tmp_path / "checkpoints", step=1, tensors={}, position={})
+        checkpoints.save(tmp_path / "checkpoints", tensors={}, run={}, report=REPORT)

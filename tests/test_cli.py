@@ -289,7 +289,7 @@ def test_an_interrupt_exits_with_130(cli, tiny_options, monkeypatch):
     monkeypatch.setattr("w2v.training.execute", interrupt)
     outcome = cli("train", *tiny_options)
     assert outcome.code == 130
-    assert outcome.err.endswith("w2v: interrupted\n")
+    assert outcome.err.endswith("w2v: error: ended by SIGINT\n")
 
 
 # --- through typer's own runner, and as a real process ----------------------------------------

@@ -1,64 +1,39 @@
-import hashlib
-import io
 import os
 import socket
 import stat
 import subprocess
 import sys
 import time
-import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 import server
+from faults.treebank import (
+    ARCHIVE,
+    COMPLETE,
+    FAST,
+    MEMBERS,
+    OTHER_TEXTS,
+    REPACKED,
+    TEST,
+    TEXTS,
+    TRAIN,
+    VALID,
+    digest,
+    pack,
+    published,
+    put,
+    tree,
+)
 from server import Server
 from typer.testing import CliRunner
 
-from w2v.archive import Member, read_members
+from w2v.archive import read_members
 from w2v.cli.corpus import corpus_app
 from w2v.errors import DataError, DownloadError, StorageError, W2VError
 from w2v.files import TEMP_PREFIX, sha256
 from w2v.sources import ptb
-from w2v.web import Patience
-
-FAST = Patience(connect_s=5, read_s=5, deadline_s=20, backoff_s=0.01, longest_wait_s=0.02)
-TEXTS = {
-    "ptb/ptb.train.txt": b"the cat sat on the mat\n" * 40,
-    "ptb/ptb.valid.txt": b"a dog ran\n" * 20,
-    "ptb/ptb.test.txt": b"no test is run\n" * 20,
-}
-TRAIN, VALID, TEST = TEXTS
-
-
-def pack(texts=TEXTS, *, method=zipfile.ZIP_DEFLATED):
-    """An archive of a dict of texts, or of (name, text) pairs that may hold doubles."""
-    pairs = texts.items() if isinstance(texts, dict) else texts
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w") as archive:
-        warnings.filterwarnings("ignore", "Duplicate name")
-        for name, text in pairs:
-            info = name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name)
-            info.compress_type = method
-            archive.writestr(info, text)
-    return buffer.getvalue()
-
-
-def digest(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-ARCHIVE = pack()
-REPACKED = pack(method=zipfile.ZIP_STORED)
-OTHER_TEXTS = {name: text.upper() for name, text in TEXTS.items()}
-
-
-def published(*urls):
-    members = [Member(name, len(text), digest(text)) for name, text in TEXTS.items()]
-    return ptb.Published(urls, len(ARCHIVE), digest(ARCHIVE), *members)
-
-
-MEMBERS = published().members()
 
 
 @pytest.fixture(autouse=True)
@@ -89,24 +64,6 @@ def offline():
 
 def fetch(data, *urls, **options):
     return ptb.fetch(data_folder=data, published=published(*urls), patience=FAST, **options)
-
-
-def put(folder, texts):
-    for name, text in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(text)
-
-
-def tree(folder):
-    """Every file below a folder, with its bytes."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-COMPLETE = {"ptb.zip": ARCHIVE, **TEXTS}
 
 
 def test_a_first_run_downloads_and_unpacks(data, web):
@@ -385,6 +342,13 @@ def test_what_a_killed_process_left_is_cleared(data, web):
     put(data, STRAYS | {TRAIN: TEXTS[TRAIN]})
     fetch(data, web.url)
     assert tree(data) == COMPLETE
+
+
+def test_what_a_killed_process_left_beside_good_texts_is_cleared(data, offline):
+    put(data, COMPLETE | STRAYS)
+    (data / TEST).unlink()  # which nobody reads
+    fetch(data, offline)
+    assert tree(data) == {name: content for name, content in COMPLETE.items() if name != TEST}
 
 
 def test_where_locks_do_not_hold_nothing_is_cleared(data, web, monkeypatch):

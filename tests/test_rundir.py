@@ -199,6 +199,7 @@ def test_what_lies_with_the_right_digest_is_still_refused(tmp_path):
         ('{"schema": 2, "finished": true}', "has schema 2, expected 1"),
         ('{"schema": 1, "finished": true}', "it has no SHA-256 of vocab.tsv"),
         ('{"schema": 1, "finished": true, "sha256": []}', "it has no SHA-256"),
+        ('{"schema": 1, "finished": true, "min_count": "x"}', "min_count is 'x'"),
     ],
 )
 def test_a_damaged_run_json_is_told(text, message, tmp_path):

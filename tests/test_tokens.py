@@ -1,12 +1,14 @@
 import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2v.errors import ConfigError, DataError
+from w2v import tokens
+from w2v.errors import ConfigError, DataError, StorageError
 from w2v.tokens import END, OTHER_SPACES, TokenLog, TokenPool, TokenRule, cut, map_ahead
 
 # Unassigned characters may have a case in one Unicode version and none in another.
@@ -99,6 +101,18 @@ def test_cutting_keeps_empty_tokens_for_the_caller_to_drop(text):
     assert cut(text, TokenRule(pattern="a*|b")).to_list()[-1] == "\n"
 
 
+@pytest.mark.parametrize("piece_chars", [1, 2, 3, 7])
+def test_a_long_line_is_split_in_pieces(monkeypatch, piece_chars):
+    text = "a bb  ccc\n\n d eeeeeeeee f \ng"
+    whole = cut(text, TokenRule()).to_list()
+    monkeypatch.setattr(tokens, "PIECE_CHARS", piece_chars)
+    assert cut(text, TokenRule()).to_list() == whole
+    assert tokens_of(text, TokenRule()) == [line.split() for line in lines_of(text)]
+    assert [token for token in whole if token] == [
+        *("a", "bb", "ccc", "\n", "\n", "d", "eeeeeeeee", "f", "\n", "g", "\n"),
+    ]
+
+
 def test_numbering_ahead_keeps_the_order():
     texts = [f"w{i} w{i // 2}\n" * 50 for i in range(40)]
     pool = TokenPool(TokenRule())
@@ -148,6 +162,34 @@ def test_log_gives_back_what_it_noted_and_counts_it():
     assert counts_W.sum() == 5
     assert len(log.counts(20_000)) == 20_000
     assert file.getvalue().startswith(b"head")
+
+
+@pytest.mark.parametrize("free", [400 * 11, 400 * 11 - 1, None])
+def test_too_many_distinct_tokens_for_the_memory(monkeypatch, free):
+    monkeypatch.setattr(tokens, "FEW_TOKENS", 9)
+    monkeypatch.setattr(tokens, "free_bytes", lambda: free)
+    log = TokenLog(BytesIO())
+    log.note(np.array([8], np.uint32))
+    if free == 400 * 11 - 1:
+        with pytest.raises(StorageError, match="11 distinct tokens so far"):
+            log.note(np.array([10, 1], np.uint32))
+    else:
+        log.note(np.array([10, 1], np.uint32))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_free_memory_is_bounded_by_the_limit_of_the_process():
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    unlimited = tokens.free_bytes()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**28
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+        assert 0 <= tokens.free_bytes() <= min(2**28, unlimited + 2**24)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_log_may_be_overwritten_where_it_was_read():

@@ -7,7 +7,7 @@ import torch
 from conftest import TINY_SETTINGS
 
 import w2v
-from w2v import training
+from w2v import record, training
 from w2v.config import SamplingSection, TrainSection
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, DivergedError, StorageError
@@ -89,12 +89,12 @@ def test_a_forced_run_leaves_no_checkpoint_of_the_old_one(config):
     w2v.train(config("train.epochs=9"), run="runs/a")
     run = w2v.train(config("train.epochs=1"), run="runs/a", force=True)
     (state,) = training.checkpoints.complete(run.checkpoints)
-    assert json.loads(state.read_text())["epoch"] == 1
+    assert json.loads(state.read_text())["report"]["epoch"] == 1
     assert len(run.metrics.read_text().splitlines()) == 1
 
 
 def test_memory_that_runs_out_is_a_storage_error(config, monkeypatch):
-    def starve(*_):
+    def starve(*_, **__):
         torch.empty(2**58, dtype=torch.uint8)  # torch's own error, no class of its own
         yield
 
@@ -145,7 +145,7 @@ def test_a_forced_run_that_fails_leaves_the_finished_one_whole(config, monkeypat
     run = w2v.train(config(), run="runs/a")
     before = run.load_vectors().matrix.copy()
 
-    def explode(*_):
+    def explode(*_, **__):
         raise DivergedError("made up")
         yield
 
@@ -161,11 +161,11 @@ def test_a_forced_run_that_fails_leaves_the_finished_one_whole(config, monkeypat
 def test_divergence_writes_no_vectors_and_keeps_the_last_good_state(config, monkeypatch):
     reports = training.reports
 
-    def poisoned(learner, corpus, section):
-        for report in reports(learner, corpus, section):
+    def poisoned(*arguments, **options):
+        for report in reports(*arguments, **options):
             yield report
             if report.epoch == 2 and report.epoch_ended:
-                learner.model.center.weight.data[3, 0] = torch.nan
+                arguments[0].model.center.weight.data[3, 0] = torch.nan
 
     monkeypatch.setattr(training, "reports", poisoned)
     with pytest.raises(DivergedError, match="epoch 3"):
@@ -175,7 +175,7 @@ def test_divergence_writes_no_vectors_and_keeps_the_last_good_state(config, monk
     assert not run.vectors.exists()
     states = training.checkpoints.complete(run.checkpoints)
     last = json.loads(states[-1].read_text())
-    assert last["epoch"] == 2
+    assert last["report"]["epoch"] == 2
     data = states[-1].with_suffix(".safetensors").read_bytes()
     assert all(np.isfinite(table).all() for table in safetensors.numpy.load(data).values())
     assert len((run.metrics).read_text().splitlines()) == 2
@@ -191,8 +191,8 @@ def test_a_great_learning_rate_diverges_with_advice(config):
 def test_an_epoch_without_pairs_after_others_keeps_what_was_trained(config, monkeypatch):
     reports = training.reports
 
-    def run_dry(learner, corpus, section):
-        for report in reports(learner, corpus, section):
+    def run_dry(*arguments, **options):
+        for report in reports(*arguments, **options):
             yield report
             if report.epoch_ended:
                 raise DataError("no training pairs")
@@ -221,8 +221,8 @@ def test_a_start_that_is_killed_can_be_repeated(config, monkeypatch):
 
     run = RunDir(training.Path("runs/a"))
     for owner, name in (
-        (training, "write_text"),
-        (training, "dump_yaml"),
+        (record, "write_text"),
+        (record, "dump_yaml"),
         (RunDir, "write_started"),
     ):
         with monkeypatch.context() as patch:
@@ -235,7 +235,7 @@ def test_a_start_that_is_killed_can_be_repeated(config, monkeypatch):
 def test_an_unfinished_attempt_is_started_over(config):
     run = RunDir(training.Path("runs/a"))
     run.checkpoints.mkdir(parents=True)
-    training.checkpoints.save(run.checkpoints, step=10**6, tensors={}, position={})
+    (run.checkpoints / "step-1000000.json").write_text("{}")
     run.write_started({})
     w2v.train(config(), run="runs/a")
     assert training.checkpoints.complete(run.checkpoints)[-1].name != "step-1000000.json"
@@ -267,9 +267,9 @@ def test_threads_are_used_and_given_back(config, monkeypatch):
     before, seen = torch.get_num_threads(), []
     reports = training.reports
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         seen.append(torch.get_num_threads())
-        yield from reports(*arguments)
+        yield from reports(*arguments, **options)
 
     monkeypatch.setattr(training, "reports", watched)
     run = w2v.train(config(f"train.threads={before + 1}"), run="runs/a")

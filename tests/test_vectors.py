@@ -217,7 +217,8 @@ def test_a_dropped_word_is_told_with_its_count(min_count, message):
 
 def test_control_characters_are_escaped_and_joiners_kept():
     assert (
-        escaped("a\x1b[31m\n\x9f\u2028\ud800é\u200d") == r"a\x1b[31m\n\x9f\u2028\ud800é" + "\u200d"
+        escaped("a\x1b[31m\n\x9f\u2028\u202e\u2066\ud800é\u200d")
+        == r"a\x1b[31m\n\x9f\u2028\u202e\u2066\ud800é" + "\u200d"
     )
     assert shown("a\tb") == r"'a\tb'"
     with pytest.raises(DataError, match=r"'\\x1b\[2J' is not in"):

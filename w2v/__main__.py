@@ -1,5 +1,15 @@
-"""`python -m w2v`: the same as the `w2v` command."""
+"""The program: `w2v` and `python -m w2v`. Signals are handled before anything else is imported."""
 
-from w2v.cli.main import main
+from w2v.cli.signals import install
 
-main()
+
+def main() -> None:
+    """Runs the command line of the process."""
+    install()
+    from w2v.cli.main import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,26 +1,52 @@
 """Checkpoints: the state of a run in the middle of it, each written whole or not at all.
 
-A checkpoint is two files in the run's `checkpoints/`: `step-N.safetensors` with the tables
-("center", "context") and the optimizer's tensors ("optimizer.NAME"), and `step-N.json` with its
-SHA-256 and the position in the run. The JSON is written last and is what makes it valid. They
-keep the last good state of a run that stops early; continuing from one is still to come.
+A checkpoint is two files in the run's `checkpoints/`:
+
+    step-N.safetensors  the tables "center" and "context", the optimizer's "optimizer.NAME"
+    step-N.json         schema, step, sha256 of the tensors, run (what it belongs to: settings,
+                        digests), report (what was told last, with the place to go on from), and
+                        digest: the SHA-256 of the file itself, sixty-four zeros in its place
+
+The JSON is written last and is what makes a checkpoint valid. Formats do not notice a flipped bit;
+the two digests do. Older checkpoints go only once the new one was read back.
 """
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from w2v.files import atomic_path, sha256, sweep_temporaries, unwritable, write_text
-from w2v.reporting import Report
+from w2v.errors import DataError, ResumeError, StorageError
+from w2v.files import atomic_path, sha256, sweep_temporaries, unreadable, unwritable, write_bytes
+from w2v.reporting import Place, Report
 
-SCHEMA = 1
-STATE_NAME = re.compile(r"step-([0-9]+)\.json")
+SCHEMA = 2  # 1 could not be gone on from
+STATE_NAME = re.compile(r"step-([0-9]{1,18})\.json")
+MOST_STATE_BYTES = 1 << 20  # of a JSON; ours have some thousand
+NO_DIGEST = b"0" * 64
+WAIT_S = 0.1
+DIGEST = re.compile(rb'\n  "digest": "([0-9a-f]{64})"\n}\n\Z')
+
+
+class State(NamedTuple):
+    """What the JSON of a checkpoint tells."""
+
+    schema: int
+    step: int
+    sha256: str  # of the tensors
+    run: dict[str, Any]
+    report: Report
+
+
+Fields = TypeVar("Fields", Place, Report, State)
 
 
 class Checkpointer:
@@ -31,11 +57,22 @@ class Checkpointer:
     """
 
     def __init__(
-        self, folder: Path, tensors: Mapping[str, Tensor], *, every_s: float, keep: int
+        self,
+        folder: Path,
+        tensors: Mapping[str, Tensor],
+        *,
+        run: Mapping[str, object],
+        every_s: float,
+        keep: int,
+        saved_at_s: float = 0.0,
     ) -> None:
-        """Args: the run's `checkpoints/`; the live tensors; how often; how many stay."""
-        self._folder, self._tensors, self._keep = folder, tensors, keep
-        self._every_s, self._saved_at_s = every_s, 0.0
+        """Args: the run's `checkpoints/`; the live tensors; whose they are; how often; how many.
+
+        `saved_at_s` is when the last one was saved, in seconds of the run.
+        """
+        self._folder, self._tensors, self._run, self._keep = folder, tensors, run, keep
+        self._every_s, self._saved_at_s = every_s, saved_at_s
+        self._step: int | None = None  # that was saved last
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="w2v-checkpoints")
         self._written: Future[None] | None = None
 
@@ -45,15 +82,22 @@ class Checkpointer:
         Raises:
             StorageError: the checkpoint before this one could not be written.
         """
-        if not report.epoch_ended and report.run_seconds - self._saved_at_s < self._every_s:
-            return
-        told = ("epoch", "epoch_ended", "done", "loss", "heldout_loss")
-        position = {name: getattr(report, name) for name in told}
+        if report.epoch_ended or report.run_seconds - self._saved_at_s >= self._every_s:
+            self.save(report)
+
+    def save(self, report: Report) -> None:
+        """Saves what the report tells of. Raises `StorageError` as a call does.
+
+        A step is saved once: between the renames of its two files an older pair would be damaged.
+        """
         self.settle()
+        if report.step == self._step:
+            return
+        self._step = report.step
         tensors = {
             name: tensor.detach().to("cpu", copy=True) for name, tensor in self._tensors.items()
         }
-        self._written = self._writer.submit(self._write, report.step, tensors, position)
+        self._written = self._writer.submit(self._write, tensors, report)
         self._saved_at_s = report.run_seconds
 
     def settle(self) -> None:
@@ -62,46 +106,141 @@ class Checkpointer:
         Raises:
             StorageError: it could not be written.
         """
+        self._wait()
         written, self._written = self._written, None
         if written is not None:
             written.result()
 
     def close(self) -> None:
         """Waits for what is being written; whoever must know whether it was has settled before."""
+        self._wait()
         self._writer.shutdown()
 
-    def _write(
-        self, step: int, tensors: Mapping[str, Tensor], position: Mapping[str, object]
-    ) -> None:
-        save(self._folder, step=step, tensors=tensors, position=position)
+    def _wait(self) -> None:
+        # Signals are handled between waits: one that another thread caught does not end a wait.
+        while self._written is not None and wait([self._written], timeout=WAIT_S).not_done:
+            pass
+
+    def _write(self, tensors: Mapping[str, Tensor], report: Report) -> None:
+        save(self._folder, tensors=tensors, run=self._run, report=report)
         prune(self._folder, keep=self._keep)
 
 
 def save(
-    folder: Path, *, step: int, tensors: Mapping[str, Tensor], position: Mapping[str, object]
+    folder: Path, *, tensors: Mapping[str, Tensor], run: Mapping[str, object], report: Report
 ) -> Path:
-    """Writes the checkpoint of a step; returns the path of its JSON.
+    """Writes the checkpoint of a report and reads it back; returns the path of its JSON.
 
     Args:
         folder: the run's `checkpoints/`; made where it is missing.
-        step: updates since training began.
         tensors: tables and optimizer state, on any device.
-        position: what a reader of the JSON wants to know, such as epoch and loss.
+        run: what the checkpoint belongs to, values that JSON can hold.
+        report: the last one, with the place to go on from.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or the disk gave back other bytes.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    tables, state = folder / f"step-{step}.safetensors", folder / f"step-{step}.json"
+    path = folder / f"step-{report.step}.json"
+    tables = tensors_of(path)
     with atomic_path(tables) as temp:  # a file takes a third of the time that bytes take
         try:
             safetensors.torch.save_file(whole, temp)
         except SafetensorError as error:
-            raise unwritable(tables, OSError(str(error))) from error
+            raise unwritable(tables, _system_error(error)) from error
         digest = sha256(temp)
-    about = {"schema": SCHEMA, "step": step, "sha256": digest}
-    write_text(state, json.dumps(about | dict(position), indent=2) + "\n")
+    about = {"schema": SCHEMA, "step": report.step, "sha256": digest, "run": dict(run)}
+    told = report._asdict() | {"place": report.place._asdict()}
+    write_bytes(path, _sealed(about | {"report": told}))
+    try:
+        verify(path)
+    except DataError as error:
+        raise StorageError(f"cannot write {path}: {error}", hint="does the disk fail?") from error
+    return path
+
+
+def verify(path: Path) -> State:
+    """What the JSON of a checkpoint tells, once it and the tensors are what was written.
+
+    Raises:
+        DataError: a file is missing, damaged, or of another schema (`read`).
+        StorageError: a file may not be read.
+    """
+    state = read(path)
+    tables = tensors_of(path)
+    try:
+        found = sha256(tables)
+    except OSError as error:
+        raise unreadable(tables, error) from error
+    if found != state.sha256:
+        raise DataError(f"{tables} is damaged: its SHA-256 is not that of {path.name}")
     return state
+
+
+def read(path: Path) -> State:
+    """The JSON of a checkpoint, its own digest checked.
+
+    Raises:
+        DataError: it is missing or damaged; a `SchemaError`: whole, of another version of w2v.
+        StorageError: it may not be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_STATE_BYTES + 1)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        told = _unsealed(data)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    if told.get("schema") != SCHEMA:
+        raise SchemaError(f"{path} has schema {told.get('schema')!r}, expected {SCHEMA}")
+    try:
+        place = _checked(Place, told["report"]["place"])
+        report = _checked(Report, told["report"] | {"place": place})
+        return _checked(State, {name: told[name] for name in State._fields} | {"report": report})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error!r}") from error
+
+
+def _checked(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
+    """A named tuple of these values, once each is of its field's type and no number is negative."""
+    for name, wanted in kind.__annotations__.items():
+        value = values[name]
+        fits = isinstance(value, get_origin(wanted) or wanted)
+        if wanted in (float, float | None) and not isinstance(value, bool):
+            fits = isinstance(value, int | wanted)
+        if not fits or (isinstance(value, int | float) and not 0 <= value < 2**63):
+            raise TypeError(f"{name} is {value!r:.40}")
+    return kind(**values)
+
+
+def restore(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Copies what a checkpoint holds into the live tensors.
+
+    Raises:
+        ResumeError: it cannot be read, or holds other tensors.
+    """
+    try:
+        with safetensors.safe_open(tensors_of(path), framework="pt") as file:
+            if set(file.keys()) != tensors.keys():
+                raise ResumeError(f"{path} holds other tensors: {', '.join(sorted(file.keys()))}")
+            for name, tensor in tensors.items():
+                saved: Tensor = file.get_tensor(name)
+                if (saved.shape, saved.dtype) != (tensor.shape, tensor.dtype):
+                    raise ResumeError(f"{path}: {name} is of another shape or type")
+                tensor.copy_(saved)
+    except (SafetensorError, OSError) as error:
+        raise ResumeError(f"{tensors_of(path)} is damaged: {error}") from error
+
+
+class SchemaError(DataError):
+    """A checkpoint of another version of w2v."""
+
+
+def tensors_of(path: Path) -> Path:
+    """The file of tensors that belongs to the JSON of a checkpoint."""
+    return path.with_suffix(".safetensors")
 
 
 def prune(folder: Path, *, keep: int) -> None:
@@ -111,16 +250,53 @@ def prune(folder: Path, *, keep: int) -> None:
         state.unlink(missing_ok=True)
     for tensors in folder.glob("step-*.safetensors"):
         state = tensors.with_suffix(".json")
-        if STATE_NAME.fullmatch(state.name) and not state.exists():
+        if STATE_NAME.fullmatch(state.name) and tensors.is_file() and not state.exists():
             tensors.unlink(missing_ok=True)
     sweep_temporaries(folder)
 
 
+def drop_after(folder: Path, *, step: int) -> None:
+    """Removes the checkpoints after a step: a run goes on from there, they are not its own."""
+    for state in complete(folder):
+        if _step(state) > step:
+            state.unlink(missing_ok=True)
+    prune(folder, keep=len(complete(folder)))
+
+
 def complete(folder: Path) -> list[Path]:
     """The JSON files of the checkpoints in `folder`, by step, oldest first."""
-    steps = {
-        int(match[1]): path
-        for path in folder.glob("step-*.json")
-        if (match := STATE_NAME.fullmatch(path.name))
-    }
-    return [steps[step] for step in sorted(steps)]
+    found = folder.glob("step-*.json")
+    named = (path for path in found if STATE_NAME.fullmatch(path.name) and path.is_file())
+    return sorted(named, key=_step)
+
+
+def _system_error(error: SafetensorError) -> OSError:
+    """What the system said, which safetensors tells as a text."""
+    number = re.search(r"\(os error ([0-9]+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+
+
+def _step(state: Path) -> int:
+    return int(state.stem.removeprefix("step-"))
+
+
+def _sealed(told: Mapping[str, object]) -> bytes:
+    """As JSON that holds its own digest, in the last line but one."""
+    text = json.dumps({**told, "digest": NO_DIGEST.decode()}, indent=2, allow_nan=False) + "\n"
+    blank = text.encode()
+    digest = hashlib.sha256(blank).hexdigest().encode()
+    return DIGEST.sub(b'\n  "digest": "' + digest + b'"\n}\n', blank)
+
+
+def _unsealed(data: bytes) -> dict[str, Any]:
+    """The JSON, if its digest is right. Raises ValueError."""
+    match = DIGEST.search(data)
+    if len(data) > MOST_STATE_BYTES or match is None:
+        raise ValueError("it does not end with its digest")
+    blank = data[: match.start(1)] + NO_DIGEST + data[match.end(1) :]
+    if hashlib.sha256(blank).hexdigest().encode() != match[1]:
+        raise ValueError("its SHA-256 is not the one it tells")
+    told = json.loads(data)
+    if not isinstance(told, dict):
+        raise ValueError("no object")
+    return told

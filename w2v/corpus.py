@@ -93,7 +93,8 @@ def prepare(
         ConfigError: `token_pattern` cannot be used.
         DataError: the text is missing, damaged, not UTF-8, without words, or changed meanwhile;
             or no word occurs `min_count` times.
-        StorageError: the text cannot be read, or the cache not be written.
+        StorageError: the text cannot be read, the cache not be written, or the vocabulary will
+            not fit into memory.
     """
     rule = TokenRule(lowercase=lowercase, pattern=token_pattern)
     every = None if source.heldout else heldout_every

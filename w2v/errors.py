@@ -5,7 +5,9 @@
     ├── DownloadError    3  download or integrity
     ├── DataError        4  bad input data or file, unknown word
     ├── StorageError     5  filesystem, memory, lock
-    └── DivergedError    6  loss or tables became NaN or infinite
+    ├── DivergedError    6  loss or tables became NaN or infinite
+    ├── ResumeError      7  no checkpoint to go on from, or one of another run
+    └── StoppedError   128+ a signal ended training: 129, 130 or 143
 
 The library raises; only `w2v.cli.main` turns an error into one line and an exit.
 """
@@ -54,3 +56,17 @@ class DivergedError(W2VError):
     """Training left the finite numbers."""
 
     exit_code = 6
+
+
+class ResumeError(W2VError):
+    """There is no checkpoint that can be gone on from with this config."""
+
+    exit_code = 7
+
+
+class StoppedError(W2VError):
+    """A signal ended training, after all that was done had been saved."""
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from w2v.errors import DataError, StorageError
+from w2v.leaving import undoing
 
 TEMP_PREFIX = ".w2v-tmp-"
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
@@ -54,19 +55,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
-    os.close(handle)
     temp = Path(name)
-    try:
-        yield temp
-        with temp.open("r+b") as file:
-            os.fsync(file.fileno())
-        temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        temp.replace(path)
-        fsync_folder(path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        temp.unlink(missing_ok=True)
+    with undoing(temp.unlink):
+        try:
+            os.close(handle)
+            yield temp
+            with temp.open("r+b") as file:
+                os.fsync(file.fileno())
+            temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            temp.replace(path)
+            fsync_folder(path.parent)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        finally:
+            temp.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:
@@ -116,12 +118,17 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
         StorageError: the folder cannot be written.
     """
     build = target.with_name(f"{_build_prefix()}{os.getpid()}-{secrets.token_hex(4)}")
+
+    def clear() -> None:
+        shutil.rmtree(build, ignore_errors=True)
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep_builds(target.parent)
         shutil.rmtree(target, ignore_errors=True)
         build.mkdir()
-        yield build
+        with undoing(clear):
+            yield build
         try:
             build.rename(target)
         except OSError:
@@ -131,7 +138,7 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(target, error) from error
     finally:
-        shutil.rmtree(build, ignore_errors=True)
+        clear()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -163,6 +170,11 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def has_temporaries(folder: Path) -> bool:
+    """Whether a process is writing into `folder`, or was killed while it did."""
+    return any(folder.glob(f"{TEMP_PREFIX}*"))
 
 
 def sweep_temporaries(folder: Path) -> None:

@@ -85,6 +85,10 @@ class FixedSteps:
         words_RH = self._words.unfold(0, T + 2 * W, T)[at_R]
         return blocked_batch(words_RH, left_XT, right_XT, noise_RJ, sampler)
 
+    def advance(self, steps: int) -> None:
+        """Passes over so many steps; what they would have drawn, the next ones draw."""
+        self._passed += steps * self._R
+
     def rewind(self) -> None:
         """Back to the first step."""
         self._passed.zero_()

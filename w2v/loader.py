@@ -28,6 +28,7 @@ MAX_PROBLEMS = 50
 KeyPath = tuple[str | int, ...]
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 YAML_TAG = "tag:yaml.org,2002:"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Place(NamedTuple):
@@ -109,6 +110,8 @@ def read_override(override: str) -> Document:
     path = tuple(dotted.strip().split("."))
     if not equals or not all(path) or len(path) > MAX_DEPTH:
         raise ConfigError(f"{source}: expected SECTION.KEY=VALUE, for example train.epochs=3")
+    if _SURROGATE.search(dotted):  # an argument that was no UTF-8
+        raise ConfigError(f"{source}: the name of the setting is not valid UTF-8")
     reading = _Reading(source, is_file=False)
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise ConfigError(f"{source}: the value is over {MAX_BYTES} bytes")
@@ -271,7 +274,7 @@ def _value(reading: _Reading, events: Iterator[Any], event: Any, path: KeyPath) 
 
 def _scalar(reading: _Reading, event: yaml.ScalarEvent) -> Any:
     text: str = event.value
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if "\0" in text or _SURROGATE.search(text):
         raise _stop(reading, event, "an escape that stands for no character")
     if event.style is not None:
         return text

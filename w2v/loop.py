@@ -8,14 +8,15 @@ shuffled.
 
 Every random draw follows from `train.seed` and the place in the run where it is used. On a CPU the
 same seed gives the same tables, to the byte: with `bmm` on the same build and number of threads,
-with `hogwild` on one thread. A GPU adds up rows in no fixed order.
+with `hogwild` on one thread. A GPU adds up rows in no fixed order. So a run that goes on from a
+`Place` draws what it would have drawn: the steps of the span that were done are passed over.
 
 Legend: V = words, N = ids of a span, S = its sentences.
 """
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -37,7 +38,7 @@ from w2v.kernels import bmm
 from w2v.kernels.interface import Kernel, Tally, TrainSpan
 from w2v.model import SkipGram, whole_sum
 from w2v.optimizers import Optimizer, make_optimizer
-from w2v.reporting import Report
+from w2v.reporting import BEGINNING, Place, Report
 from w2v.schedule import learning_rate
 from w2v.sentences import Sentences, cut, spans
 
@@ -75,13 +76,21 @@ class _Epoch:
     began: float
     loss_sum: Tensor
     centers: Tensor
+    earlier_centers: int  # of the epochs before
+    spans: int  # that are done
+    steps: int  # that are done of the span after them
     ids: float = 0.0  # words in vocabulary that are passed
 
     def add(self, tally: Tally, *, ids: float) -> None:
         """Takes in what one update tells; `ids` words are passed after it."""
         self.loss_sum += tally.loss_sum
         self.centers += tally.centers
+        self.steps += 1
         self.ids = ids
+
+    def end_span(self, *, ids: float) -> None:
+        """Goes on to the next span; a span without a pair has had no step."""
+        self.spans, self.steps, self.ids = self.spans + 1, 0, ids
 
 
 def make_learner(
@@ -150,21 +159,39 @@ def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
             yield from step
 
 
-def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator[Report]:
+def reports(
+    learner: Learner,
+    corpus: Corpus,
+    section: TrainSection,
+    *,
+    start: Place = BEGINNING,
+    asked: Callable[[], object] = lambda: False,
+) -> Iterator[Report]:
     """Trains; yields a report about every second and one at the end of each epoch.
+
+    Args:
+        learner: its tables and its optimizer's state change in place.
+        corpus: the text.
+        section: how to train on it.
+        start: where an earlier run stopped; the learner is as it was then.
+        asked: whether a report is wanted after this step.
 
     Raises:
         DataError: an epoch had no pair to train on.
         DivergedError: a loss or a table became NaN or infinite.
     """
     device = learner.sampler.noise_cdf_V.device
-    began = reported_at = time.perf_counter()
-    num_ids, step = len(corpus.train.ids_N), 0
-    for number in range(1, section.epochs + 1):
-        epoch = _new_epoch(number, device)
+    reported_at = time.perf_counter()
+    began = reported_at - start.run_seconds
+    num_ids, step, feed = len(corpus.train.ids_N), start.step, learner.feed
+    while start.epoch <= section.epochs:
+        number, skip = start.epoch, start.steps
+        order = _order(len(feed.cuts), section.seed, number)
+        epoch = _epoch_from(start, device)
+        epoch.ids = sum(end - begin for begin, end in (feed.cuts[i] for i in order[: epoch.spans]))
         report = partial(_report, epoch, learner, corpus, section, began=began)
-        for index in _order(len(learner.feed.cuts), section.seed, number):
-            text = learner.feed[index]
+        for index in order[epoch.spans :]:
+            text = feed[index]
             passed, length = epoch.ids, len(text.ids_N)
             first, last = (
                 _rate(section, number - 1 + at / num_ids) for at in (passed, passed + length)
@@ -173,14 +200,18 @@ def reports(learner: Learner, corpus: Corpus, section: TrainSection) -> Iterator
                 text,
                 lr=(first, last),
                 streams=_streams(learner.sampler, section.seed, number, index),
+                skip=skip,
             ):
                 step += 1
                 epoch.add(update.tally, ids=passed + update.done * length)
-                if time.perf_counter() - reported_at >= REPORT_EVERY_S:
+                if asked() or time.perf_counter() - reported_at >= REPORT_EVERY_S:
                     yield report(step=step, ended=False)
                     reported_at = time.perf_counter()
-            epoch.ids = passed + length  # a span without a pair has no step
-        yield report(step=step, ended=True)
+            epoch.end_span(ids=passed + length)
+            skip = 0
+        ended = report(step=step, ended=True)
+        start = ended.place
+        yield ended
 
 
 def _report(
@@ -197,8 +228,8 @@ def _report(
     centers = int(epoch.centers)
     if ended and centers == 0:
         raise _no_pairs(corpus, learner.sampler)
-    loss = float(epoch.loss_sum) / max(centers, 1)
-    seconds = time.perf_counter() - epoch.began
+    loss_sum, now = float(epoch.loss_sum), time.perf_counter()
+    loss, seconds = loss_sum / max(centers, 1), now - epoch.began
     share = epoch.ids / len(corpus.train.ids_N)
     epochs = epoch.number - 1 + share
     lr = _rate(section, epochs)
@@ -207,6 +238,14 @@ def _report(
     tables = sum(float(whole_sum(table.detach())) for table in learner.model.parameters())
     found = {"the loss": loss, "the held-out loss": heldout, "the sum of the tables": tables}
     _require_finite(found, f"epoch {epoch.number}, step {step}, lr {lr:g}", section)
+    run_seconds = time.perf_counter() - began
+    earlier = epoch.earlier_centers
+    place = Place(
+        epoch.number, epoch.spans, epoch.steps, step, loss_sum, centers, earlier, seconds,
+        run_seconds,
+    )  # fmt: skip
+    if ended:
+        place = Place(epoch.number + 1, 0, 0, step, 0.0, 0, earlier + centers, 0.0, run_seconds)
     return Report(
         epoch=epoch.number,
         step=step,
@@ -216,9 +255,10 @@ def _report(
         heldout_loss=heldout,
         lr=lr,
         seconds=seconds,
-        run_seconds=time.perf_counter() - began,
+        run_seconds=run_seconds,
         done=epochs / section.epochs,
         epoch_ended=ended,
+        place=place,
     )
 
 
@@ -246,10 +286,16 @@ def _require_finite(found: Mapping[str, float | None], where: str, section: Trai
             )
 
 
-def _new_epoch(number: int, device: torch.device) -> _Epoch:
-    loss_sum = torch.zeros((), dtype=finest_float(device), device=device)
-    centers = torch.zeros((), dtype=torch.int64, device=device)
-    return _Epoch(number, time.perf_counter(), loss_sum, centers)
+def _epoch_from(start: Place, device: torch.device) -> _Epoch:
+    return _Epoch(
+        start.epoch,
+        time.perf_counter() - start.seconds,
+        torch.tensor(start.loss_sum, dtype=finest_float(device), device=device),
+        torch.tensor(start.centers, dtype=torch.int64, device=device),
+        start.earlier_centers,
+        start.spans,
+        start.steps,
+    )
 
 
 def _order(num_spans: int, seed: int, epoch: int) -> list[int]:

@@ -10,16 +10,38 @@ words trained as centers. The loss is `model.masked_bce` averaged over the cente
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from w2v.files import unwritable
+from w2v.files import unwritable, write_bytes
 
 QUIET_LINE_EVERY_S = 10.0  # where there is no terminal to draw a bar on
+LOSS_FACTOR, LOSS_STEPS = 3, 1000  # a loss so far above the first one, for so many steps, is told
 
 log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a run goes on: all that it must know beside the tables and the optimizer's state.
+
+    Numbers alone, which JSON keeps exactly; what is random follows from the place.
+    """
+
+    epoch: int  # that is passed, from 1
+    spans: int  # of its order that are done
+    steps: int  # of the span after them that are done
+    step: int  # updates since training began
+    loss_sum: float  # over the centers of this epoch so far
+    centers: int
+    earlier_centers: int  # of the epochs before
+    seconds: float  # in this epoch
+    run_seconds: float  # since training began; pauses are not counted
+
+
+BEGINNING = Place(1, 0, 0, 0, 0.0, 0, 0, 0.0, 0.0)
 
 
 class Report(NamedTuple):
@@ -36,6 +58,7 @@ class Report(NamedTuple):
     run_seconds: float  # since training began
     done: float  # share of the whole run, 0 to 1
     epoch_ended: bool
+    place: Place = BEGINNING  # where a run that ends now goes on
 
     @property
     def words_per_s(self) -> float:
@@ -112,6 +135,35 @@ class ProgressLines:
         """Nothing is held."""
 
 
+class LossWatch:
+    """Warns, once, where the loss has long been far above what it was at the start.
+
+    The tables are finite then, yet training has gone wrong, and the end is near.
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._high_since: int | None = None  # the step
+        self._warned = False
+
+    def __call__(self, report: Report) -> None:
+        """Compares the loss with the first one."""
+        if self._first is None:
+            self._first = report.loss
+        if report.loss <= LOSS_FACTOR * self._first:
+            self._high_since = None
+        elif self._high_since is None:
+            self._high_since = report.step
+        elif report.step - self._high_since >= LOSS_STEPS and not self._warned:
+            self._warned = True
+            log.warning(
+                "the loss is %.3g, it began with %.3g: lower train.lr?", report.loss, self._first
+            )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, for the end of each epoch and steps between.
 
@@ -119,10 +171,13 @@ class MetricsLog:
     killed leaves all it had found out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, after: Report | None = None) -> None:
+        """Begins the file anew, or goes on with the lines up to the report `after`."""
         self.path = path
+        if after is not None:
+            write_bytes(path, b"".join(_lines_until(path, after)))
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("wb" if after is None else "ab", buffering=0)
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -142,6 +197,20 @@ class MetricsLog:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _lines_until(path: Path, last: Report) -> Iterator[bytes]:
+    """The lines of a metrics file up to a report; what a crash left cut short goes."""
+    data = path.read_bytes() if path.exists() else b""
+    for line in data.splitlines(keepends=True):
+        try:
+            values = json.loads(line)
+            at = (values["step"], values["event"] == "epoch")
+        except (ValueError, KeyError, TypeError):
+            return
+        if not line.endswith(b"\n") or at > (last.step, last.epoch_ended):
+            return
+        yield line
 
 
 def progress_listener() -> Listener:

@@ -206,6 +206,8 @@ class RunDir:
             raise DataError(f"{self.info} is damaged: it does not say whether the run is finished")
         if info.get("schema") != SCHEMA:
             raise DataError(f"{self.info} has schema {info.get('schema')!r}, expected {SCHEMA}")
+        if not isinstance(info.get("min_count"), int | None):
+            raise DataError(f"{self.info} is damaged: min_count is {info['min_count']!r}")
         return info
 
     def load_vectors(self, *, table: Table = "center") -> WordVectors:

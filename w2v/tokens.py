@@ -8,17 +8,19 @@ half as much again. Cutting and numbering are its column operations, outside the
 Legend: N = tokens of a text, line ends included; S = its lines; W = distinct tokens.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from w2v.errors import ConfigError, DataError
+from w2v.errors import ConfigError, DataError, StorageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,6 +33,10 @@ OTHER_SPACES = "".join(
 )
 EMPTY = 0  # the number of the empty token, which stands between two spaces and counts as none
 END = 1  # the number of the line end, which closes every line and counts as no token
+PIECE_CHARS = 2**23  # split at once; far above a block of ordinary lines
+# What the vocabulary of a distinct token still needs once it was met: sorted, as str, as a row.
+BYTES_A_TOKEN = 400  # measured, of address space; 210 of memory
+FEW_TOKENS = 100_000  # which need not be looked at
 THREADS = 2  # that work ahead; polars and numpy leave the interpreter free
 
 
@@ -63,7 +69,11 @@ class TokenPool:
 
     def number(self, text: str) -> Numbers:
         """Cuts whole lines into tokens and numbers them; END closes each line."""
-        numbers_N = cut(text, self._rule).cast(self._anchor.dtype).to_physical().to_numpy()
+        parts = [self._number(tokens) for tokens in _cut(text, self._rule)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _number(self, tokens: pl.Series) -> Numbers:
+        numbers_N = tokens.cast(self._anchor.dtype).to_physical().to_numpy()
         empty_N = numbers_N == EMPTY
         return numbers_N[~empty_N] if empty_N.any() else numbers_N
 
@@ -99,6 +109,7 @@ class TokenLog:
         self._start = file.tell()
         self._sizes: list[int] = []  # bytes of each note
         self._counts_W = np.zeros(1024, np.int64)
+        self._most_expected = FEW_TOKENS
 
     @property
     def num_lines(self) -> int:
@@ -106,8 +117,15 @@ class TokenLog:
         return int(self._counts_W[END])
 
     def note(self, numbers_N: Numbers) -> None:
-        """Adds the tokens of further lines."""
+        """Adds the tokens of further lines.
+
+        Raises:
+            StorageError: the vocabulary of so many distinct tokens will not fit into memory.
+        """
         num_distinct = int(numbers_N.max(initial=0)) + 1
+        if num_distinct > self._most_expected:
+            require_room(num_distinct)
+            self._most_expected = num_distinct * 11 // 10
         if num_distinct > len(self._counts_W):
             self._counts_W = np.pad(self._counts_W, (0, 2 * num_distinct - len(self._counts_W)))
         np.add.at(self._counts_W, numbers_N, 1)
@@ -136,18 +154,72 @@ def cut(text: str, rule: TokenRule) -> pl.Series:
     Lines end at `\n` alone, and one at the very end of `text` begins no further line. Without a
     pattern the tokens of a line are `line.split()`.
     """
+    return pl.concat(list(_cut(text, rule)))
+
+
+def _cut(text: str, rule: TokenRule) -> Iterator[pl.Series]:
+    """The tokens of `cut`, a long text's in several pieces."""
     if rule.lowercase:
         text = text.lower()
     if rule.pattern is not None:
         lines = pl.Series([text.removesuffix("\n")]).str.split("\n").list.explode()
-        return lines.str.extract_all(rule.pattern).list.concat(pl.Series([["\n"]])).list.explode()
+        found = lines.str.extract_all(rule.pattern).list.concat(pl.Series([["\n"]]))
+        yield found.list.explode()
+        return
     for space in OTHER_SPACES:  # all of these searches take a tenth of the time of one regex
         if space in text:
             text = text.replace(space, " ")
     if not text.endswith("\n"):
         text += "\n"
-    marked = text.replace("\n", " \n ")
-    return pl.Series([marked]).str.split(" ").list.explode(empty_as_null=False)[:-1]
+    marked = text.replace("\n", " \n ")[:-1]
+    for piece in _pieces(marked):
+        yield pl.Series([piece]).str.split(" ").list.explode(empty_as_null=False)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cuts a text at a space after about every PIECE_CHARS, and leaves that space out.
+
+    polars sets aside 16 bytes for each byte of a string that it splits, and ends the process where
+    it does not get them: too much for a line of hundreds of megabytes.
+    """
+    start = 0
+    while len(text) - start > PIECE_CHARS and (end := text.find(" ", start + PIECE_CHARS)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:] if start else text
+
+
+def require_room(num_distinct: int) -> None:
+    """Checks that the vocabulary of so many distinct tokens will fit into memory.
+
+    It is asked in time, since polars ends the process where it gets no memory.
+
+    Raises:
+        StorageError: it will not.
+    """
+    needed, free = num_distinct * BYTES_A_TOKEN, free_bytes()
+    if free is not None and needed > free:
+        raise StorageError(
+            f"out of memory: {num_distinct:,} distinct tokens so far, whose vocabulary needs "
+            f"{needed / 1e9:.1f} GB more; {free / 1e9:.1f} GB are free",
+            hint="corpus.lowercase and corpus.token_pattern make fewer tokens",
+        )
+
+
+def free_bytes() -> int | None:
+    """The memory that this process can still get; None where the system does not tell."""
+    try:
+        meminfo = Path("/proc/meminfo").read_text()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return None
+    import resource  # not on Windows, where there is no /proc
+
+    free = [int(size) * 1024 for size in re.findall(r"^MemAvailable: +(\d+)", meminfo, re.M)]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        free.append(max(limit - pages * resource.getpagesize(), 0))
+    return min(free, default=None)
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -6,29 +6,30 @@
 """
 
 import logging
-import platform
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from w2v import __version__, checkpoints, devices
-from w2v.config import IN_PLACE, Config, dump_yaml
+from w2v import checkpoints, devices, locks
+from w2v.config import IN_PLACE, Config
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
-from w2v.errors import DataError
-from w2v.files import TEMP_PREFIX, require_writable, sweep_temporaries, write_text
+from w2v.errors import StoppedError
+from w2v.files import require_writable
 from w2v.kernels.choice import KernelChoice, choose_kernel
+from w2v.leaving import Wish
 from w2v.loop import Learner, make_learner, reports
 from w2v.memory import Needs, memory_errors, needs, require_memory
 from w2v.model import padded
-from w2v.reporting import Listener, MetricsLog, Report
+from w2v.record import Run, finish_run, open_run
+from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
+from w2v.resume import Saved, is_complete, newest, require_same
+from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import default_run
 from w2v.sampling import keep_probabilities
@@ -37,21 +38,12 @@ from w2v.sources import data_folder, open_source
 log = logging.getLogger(__name__)
 
 
-class Run(NamedTuple):
-    """What is known of a run before its first step."""
-
-    config: Config
-    folder: RunDir
-    corpus: Corpus
-    kernel: KernelChoice
-    device: devices.Choice
-    needs: Needs
-    started_at: datetime
-    prepare_s: float
-
-
 def train(
-    config: Config | str | Path, *, run: str | Path | None = None, force: bool = False
+    config: Config | str | Path,
+    *,
+    run: str | Path | None = None,
+    force: bool = False,
+    resume: bool = False,
 ) -> RunDir:
     """Trains from Python as `w2v train` does; this is the public `w2v.train`.
 
@@ -59,6 +51,7 @@ def train(
         config: a `Config`, or what `w2v train --config` takes.
         run: the run folder; by default that of the config, else `runs/` and the config's name.
         force: replace a finished run.
+        resume: go on from the newest checkpoint in the run folder; a finished run stays.
 
     Raises:
         W2VError: as `prepare_run` and `execute` say.
@@ -68,8 +61,12 @@ def train(
     else:
         loaded = load_config(str(config))
         settings, default = loaded.config, default_run(loaded.path)
-    folder = Path(run or settings.output.run or default.path)
-    return execute(prepare_run(settings, folder, data_folder=data_folder(), force=force))
+    folder = RunDir(Path(run or settings.output.run or default.path))
+    if resume and is_complete(folder, settings):
+        return folder
+    return execute(
+        prepare_run(settings, folder.path, data_folder=data_folder(), force=force, resume=resume)
+    )
 
 
 def prepare_run(
@@ -78,14 +75,16 @@ def prepare_run(
     *,
     data_folder: Path,
     force: bool,
+    resume: bool = False,
     download_progress: Callable[[int, int | None], None] | None = None,
 ) -> Run:
     """Checks all that can fail before training, the cheap first, and opens the corpus.
 
     Raises:
         ConfigError: the device is not to be had here.
-        StorageError: `folder` holds a finished run and `force` is not set, or is not writable; a
-            GPU has no room for the tables.
+        StorageError: `folder` holds a finished run and `force` is not set, is not writable, or in
+            use; a GPU has no room for the tables.
+        ResumeError: with `resume`, no checkpoint of this run is there.
         DownloadError, DataError: the corpus.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
@@ -95,7 +94,11 @@ def prepare_run(
     kernel = choose_kernel(config.train, config.sampling, device.device)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     run_dir = RunDir(folder)
-    run_dir.require_free(force=force)
+    locks.require_free(folder)
+    if resume:
+        require_same(newest(run_dir.checkpoints), {"settings": settings_of(config)})
+    else:
+        run_dir.require_free(force=force)
     require_writable(folder)
     source = open_source(config.corpus, data_folder=data_folder, progress=download_progress)
     corpus = prepare(
@@ -110,23 +113,34 @@ def prepare_run(
     memory = _needs(config, corpus, kernel)
     require_memory(memory, device.device)
     prepare_s = time.perf_counter() - started
-    return Run(config, run_dir, corpus, kernel, device, memory, started_at, prepare_s)
+    return Run(
+        config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume
+    )
 
 
-def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
+def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None = None) -> RunDir:
     """Trains and leaves a finished run folder.
+
+    Args:
+        run: what `prepare_run` found.
+        listeners: who wants the reports.
+        wish: who may want training to end early.
 
     Raises:
         DataError: no pair to train on.
-        StorageError: out of memory, or the folder cannot be written.
+        StorageError: out of memory, or the folder cannot be written or is in use.
         DivergedError: loss or tables became NaN or infinite; earlier checkpoints stay.
+        ResumeError: the checkpoint to go on from is gone, damaged or another run's.
+        StoppedError: `wish` came true, and all that was done is saved.
     """
-    config = run.config
+    config, wish = run.config, Wish() if wish is None else wish
     with (
+        locks.held(run.folder.path),
         _threads(config.train.threads),
         memory_errors(run.needs, run.device.device),
         ExitStack() as at_the_end,
     ):
+        saved = _checkpoint(run)
         started = time.perf_counter()
         learner = make_learner(
             run.corpus,
@@ -136,25 +150,18 @@ def execute(run: Run, *, listeners: Sequence[Listener] = ()) -> RunDir:
             kernel=run.kernel.kernel,
             device=run.device.device,
         )  # a kernel may have to be compiled first
+        if saved is not None:
+            checkpoints.restore(saved.path, learner.tensors())
         run = run._replace(prepare_s=run.prepare_s + time.perf_counter() - started)
-        metrics = MetricsLog(at_the_end.enter_context(open_run(run)))
-        checkpointer = checkpoints.Checkpointer(
-            run.folder.checkpoints,
-            learner.tensors(),
-            every_s=config.output.checkpoint_every_s,
-            keep=config.output.keep_checkpoints,
-        )
-        everyone = (metrics, *listeners, checkpointer)
+        last = None if saved is None else saved.state.report
+        metrics = MetricsLog(at_the_end.enter_context(open_run(run, saved)), after=last)
+        checkpointer = _checkpointer(run, learner, saved)
+        everyone = (metrics, *listeners, LossWatch(), checkpointer)
         for listener in everyone:
             at_the_end.callback(listener.close)
-        epochs = []
-        for report in reports(learner, run.corpus, config.train):
-            for listener in everyone:
-                listener(report)
-            if report.epoch_ended:
-                epochs.append(report)
+        last = _train(run, learner, everyone, checkpointer=checkpointer, last=last, wish=wish)
         checkpointer.settle()
-        finish_run(run, learner, epochs, metrics=metrics.path)
+        finish_run(run, learner, last, metrics=metrics.path, saved=saved)
     return run.folder
 
 
@@ -177,96 +184,60 @@ def plan(run: Run) -> dict[str, int]:
     }
 
 
-@contextmanager
-def open_run(run: Run) -> Iterator[Path]:
-    """Makes the folder ready, says in it what is going on, and yields the place for metrics.
-
-    What an earlier, unfinished attempt left goes. A finished run that is to be replaced keeps its
-    files, checkpoints aside, until `finish_run` puts all the new ones in their place.
-    """
-    run_dir = run.folder
-    if run_dir.holds_finished():
-        log.info("the vectors in %s stay until this run ends; checkpoints go", run_dir.path)
-        checkpoints.prune(run_dir.checkpoints, keep=0)
-        sweep_temporaries(run_dir.path)
-        metrics = run_dir.path / f"{TEMP_PREFIX}{run_dir.metrics.name}"
-        try:
-            yield metrics
-        finally:
-            metrics.unlink(missing_ok=True)
-        return
-    if states := checkpoints.complete(run_dir.checkpoints):
-        log.warning("starting over in %s: %s and older go", run_dir.path, states[-1].name)
-    checkpoints.prune(run_dir.checkpoints, keep=0)
-    run_dir.clear()
-    run_dir.write_started(_description(run))
-    write_text(run_dir.config, dump_yaml(run.config))
-    try:
-        yield run_dir.metrics
-    except DataError:
-        if not checkpoints.complete(run_dir.checkpoints):  # nothing was trained
-            run_dir.clear()
-            with suppress(OSError):  # not empty
-                run_dir.path.rmdir()
-        raise
+def _checkpoint(run: Run) -> Saved | None:
+    """What to go on from; looked at again now that nobody else can write here."""
+    if not run.resume:
+        run.folder.require_free(force=run.force)
+        return None
+    saved = newest(run.folder.checkpoints)
+    require_same(saved, run.identity())
+    if saved.passed_over:
+        name = saved.path.name
+        log.warning("%s; going on from the one before, %s", saved.passed_over, name)
+    log.info("going on from %s", saved.path)
+    return saved
 
 
-def finish_run(run: Run, learner: Learner, epochs: Sequence[Report], *, metrics: Path) -> None:
-    """Writes config, metrics, words, vectors and run.json, which makes the run finished."""
-    last, train_s = epochs[-1], epochs[-1].run_seconds
-    outcome = {
-        "steps": last.step,
-        "loss": last.loss,
-        "heldout_loss": last.heldout_loss,
-        "prepare_s": round(run.prepare_s, 3),
-        "train_s": round(train_s, 3),
-        "words_per_s": round(sum(epoch.words for epoch in epochs) / train_s),
-        "centers_per_s": round(sum(epoch.centers for epoch in epochs) / train_s),
-    }
-    run.folder.write_finished(
-        _description(run) | outcome,
-        vocab=run.corpus.vocab,
-        center_VD=learner.model.center.weight.detach().cpu().contiguous().numpy(),
-        context_VD=learner.model.context.weight.detach().cpu().contiguous().numpy(),
-        dropped=run.corpus.dropped,
-        others={
-            run.folder.config: dump_yaml(run.config).encode(),
-            run.folder.metrics: metrics.read_bytes(),
-        },
+def _checkpointer(run: Run, learner: Learner, saved: Saved | None) -> checkpoints.Checkpointer:
+    return checkpoints.Checkpointer(
+        run.folder.checkpoints,
+        learner.tensors(),
+        run=run.identity() | run.history(saved),
+        every_s=run.config.output.checkpoint_every_s,
+        keep=run.config.output.keep_checkpoints,
+        saved_at_s=0.0 if saved is None else saved.state.report.run_seconds,
     )
 
 
-def _description(run: Run) -> dict[str, object]:
-    """What run.json tells of a run, finished or not."""
-    config, corpus = run.config, run.corpus
-    return {
-        "started_at": run.started_at.isoformat(),
-        "command": sys.argv,
-        "versions": {
-            "w2v": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "machine": f"{platform.system()} {platform.machine()}",
-        "kernel": run.kernel.name,
-        "kernel_reason": run.kernel.reason,
-        "device": str(run.device.device),
-        "device_reason": run.device.reason,
-        "threads": torch.get_num_threads(),
-        "seed": config.train.seed,
-        "epochs": config.train.epochs,
-        "min_count": config.vocab.min_count,
-        "corpus": {
-            "name": config.corpus.name,
-            "digest": corpus.digest,
-            "raw_words": corpus.raw_words,
-            "words": len(corpus.train.ids_N),
-            "sentences": len(corpus.train.offsets_S) - 1,
-        },
-        "vocab_size": len(corpus.vocab),
-        "dim": config.model.dim,
-    }
+def _train(
+    run: Run,
+    learner: Learner,
+    listeners: Sequence[Listener],
+    *,
+    checkpointer: checkpoints.Checkpointer,
+    last: Report | None,
+    wish: Wish,
+) -> Report:
+    """Trains to the end, or as long as nobody wishes otherwise; returns the last report."""
+    start = BEGINNING if last is None else last.place
+    with wish.heeded():
+        for report in reports(
+            learner, run.corpus, run.config.train, start=start, asked=lambda: bool(wish)
+        ):
+            last = report
+            for listener in listeners:
+                listener(report)
+            if wish:
+                break
+        else:
+            if last is None:
+                raise AssertionError("there is at least one epoch")
+            return last
+        checkpointer.save(last)
+        checkpointer.settle()
+    by = signal.Signals(wish.signal or signal.SIGTERM)
+    where = f"at step {last.step}, which is saved in {run.folder.checkpoints}"
+    raise StoppedError(by, f"ended by {by.name} {where}")
 
 
 def _needs(config: Config, corpus: Corpus, kernel: KernelChoice) -> Needs:

@@ -29,8 +29,8 @@ NUM_SPELLINGS = 3
 SHORTLIST = 200  # words that difflib may compare; it takes 20 us for each
 MIN_RATIO = 0.6  # of difflib, where 1.0 is equal
 
-# What would change a terminal's state or a line's end; joiners inside words are no such thing.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# What would change a terminal's state, a line's end or direction; joiners inside words do not.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Float32 = NDArray[np.float32]
 

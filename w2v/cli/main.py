@@ -8,7 +8,6 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import sys
 import tempfile
 import traceback
@@ -67,18 +66,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us, as daemons do
             setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "r+")))
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup's
-            signal.signal(number, _leave)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     sys.exit(_exit_code(argv))
-
-
-def _leave(number: int, _frame: object) -> NoReturn:
-    typer.echo(f"w2v: ended by {signal.Signals(number).name}", err=True)
-    # As an exception, so that half-written files are removed on the way out.
-    sys.exit(128 + number)
 
 
 def _exit_code(argv: list[str] | None) -> int:
@@ -105,8 +94,8 @@ def _exit_code(argv: list[str] | None) -> int:
         return _fail(StorageError(f"{error.strerror or error}: {error.filename or 'stdout'}"))
     except Exception as error:  # the last resort, so that a bug leaves a report, not a traceback
         return _report_bug(error)
-    if code == EXIT_INTERRUPTED:
-        typer.echo("w2v: interrupted", err=True)
+    if code == EXIT_INTERRUPTED:  # where Python's own handler was left in place
+        typer.echo("w2v: error: ended by SIGINT", err=True)
     return int(code)
 
 

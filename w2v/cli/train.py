@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from w2v.cli import signals
 from w2v.cli.options import ConfigOption, SetOption, set_verbosity
+from w2v.errors import ConfigError, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,9 @@ def train(
         str | None, typer.Option("--run", metavar="DIR", help="Where to write the run folder.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")
     ] = None,
@@ -33,6 +38,8 @@ def train(
     from w2v.configfile import load_config
 
     set_verbosity(quiet=quiet)
+    if resume and force:
+        raise ConfigError("--resume goes on with a run, --force replaces it: choose one")
     flags = {"train.device": device, "output.run": run}
     loaded = load_config(config, settings or (), flags=flags)
     log.info("config %s: %s", loaded.path, loaded.chosen)
@@ -40,21 +47,33 @@ def train(
     from w2v import training  # torch takes seconds: only once the config is known to be right
     from w2v.cli.progress import download_bar
     from w2v.reporting import progress_listener
+    from w2v.resume import is_complete
+    from w2v.rundir import RunDir
     from w2v.runs import default_run
     from w2v.sources import data_folder
 
     folder = Path(loaded.config.output.run or default_run(loaded.path).path)
+    if resume and is_complete(RunDir(folder), loaded.config):
+        log.info("the run in %s is already complete", folder)
+        typer.echo(folder)
+        return
     with download_bar() as bar:
         prepared = training.prepare_run(
             loaded.config,
             folder,
             data_folder=data_folder(),
             force=force or dry_run,
+            resume=resume,
             download_progress=bar,
         )
     if dry_run:
         for what, number in training.plan(prepared).items():
             typer.echo(f"{what}\t{number}")
         return
-    training.execute(prepared, listeners=() if quiet else (progress_listener(),))
+    listeners = () if quiet else (progress_listener(),)
+    try:
+        training.execute(prepared, listeners=listeners, wish=signals.WISH)
+    except StoppedError as error:
+        error.hint = f"to go on: {signals.resuming()}"
+        raise
     typer.echo(folder)

@@ -167,7 +167,8 @@ def check_free(path: Path, format: Format, *, force: bool) -> None:
             raise unwritable(target, error) from error
         if stat.S_ISDIR(mode):
             raise StorageError(f"{target} is a folder")
-        if not stat.S_ISREG(mode):
+        # A link to a file that has no name any more, as /dev/stdout may be, leads nowhere.
+        if not stat.S_ISREG(mode) or not target.resolve().exists():
             raise StorageError(f"{target} is no regular file", hint="OUT - writes text to stdout")
         if not force:
             raise StorageError(f"{target} exists already", hint="--force replaces it")

@@ -73,6 +73,7 @@ def train_span(
     objective: Objective,
     lr: tuple[float, float],
     streams: Streams,
+    skip: int = 0,
 ) -> Iterator[Step]:
     """Trains on a run of sentences; yields after each step.
 
@@ -85,14 +86,17 @@ def train_span(
         objective: what a step minimizes, see `gradients`.
         lr: learning rate at the first and the last center; linear between them.
         streams: all that is random; of the model's device.
+        skip: steps that an earlier run did; they are drawn, since draws follow on each other.
     """
     span = draw_span(text, sampler, streams.draws)
     total, passed = count_slots(span, sampler), 0
-    for step in steps(span, sampler, streams, batch_size=batch_size):
-        parts = [gradients(model, batch, objective=objective) for batch in step]
+    for number, step in enumerate(steps(span, sampler, streams, batch_size=batch_size)):
         step_lr = lr[0] + (lr[1] - lr[0]) * passed / total
-        optimizer.step([rows for rows, _ in parts], lr=step_lr)
         passed = min(total, passed + sum(batch.centers_BT.numel() for batch in step))
+        if number < skip:
+            continue
+        parts = [gradients(model, batch, objective=objective) for batch in step]
+        optimizer.step([rows for rows, _ in parts], lr=step_lr)
         loss_sums, centers = zip(*(tally for _, tally in parts), strict=True)
         yield Step(Tally(sum(loss_sums), sum(centers)), passed / total)
 
@@ -132,14 +136,17 @@ class SteadySteps:
         self._steps.rewind()
 
     def train_span(
-        self, text: SpanText, *, lr: tuple[float, float], streams: Streams
+        self, text: SpanText, *, lr: tuple[float, float], streams: Streams, skip: int = 0
     ) -> Iterator[Step]:
         """Trains on a run of sentences that has `room`; yields every TELL_EVERY steps."""
         num_steps = self._steps.load(draw_span(text, self._sampler, streams.draws), streams)
         self._passed.zero_()
         self._lr.fill_(lr[0])
         self._lr_change.fill_((lr[1] - lr[0]) / max(1, num_steps))
-        for number in range(1, num_steps + 1):
+        first = min(skip * TELL_EVERY, num_steps)
+        self._steps.advance(first)
+        self._passed += first
+        for number in range(first + 1, num_steps + 1):
             self._step()
             if number % TELL_EVERY == 0 or number == num_steps:
                 yield Step(self._told(), number / num_steps)

@@ -140,14 +140,15 @@ def prepare(
         raise ValueError(f"hogwild cannot do {type(optimizer).__name__}")
     kernel = _kernel(model, sampler, optimizer, objective)
 
-    def train_span(text: SpanText, *, lr: tuple[float, float], streams: Streams) -> Iterator[Step]:
+    def train_span(
+        text: SpanText, *, lr: tuple[float, float], streams: Streams, skip: int = 0
+    ) -> Iterator[Step]:
         key = np.uint64(int(torch.randint(2**63 - 1, (), generator=streams.draws)))
         span = KeyedText(text.ids_N.numpy(), text.offsets_S.numpy(), key)
         workers = kernel.workers_for(torch.get_num_threads())
-        done = 0
-        for piece, tally in _train(
-            kernel, span, _pieces(len(text.ids_N), kernel.shape, lr), workers
-        ):
+        pieces = _pieces(len(text.ids_N), kernel.shape, lr)
+        done = sum(piece.end - piece.start for piece in pieces[:skip])
+        for piece, tally in _train(kernel, span, pieces[skip:], workers):
             done += piece.end - piece.start
             yield Step(tally, done / len(text.ids_N))
 

@@ -31,7 +31,7 @@ class TrainSpan(Protocol):
     """Trains on a run of sentences, in place; yields after each step."""
 
     def __call__(
-        self, text: SpanText, *, lr: tuple[float, float], streams: Streams
+        self, text: SpanText, *, lr: tuple[float, float], streams: Streams, skip: int = 0
     ) -> Iterator[Step]:
         """One span.
 
@@ -39,6 +39,7 @@ class TrainSpan(Protocol):
             text: its sentences, on the model's device.
             lr: learning rate at the first and the last center; linear between them.
             streams: all that is random; of the model's device.
+            skip: steps of the span that are passed over: an earlier run did them.
         """
 
 

@@ -142,9 +142,11 @@ class Trainer:
         self._options = {"num_warps": launch.warps, "num_stages": 1, "enable_fp_fusion": True}
 
     def train_span(
-        self, text: SpanText, *, lr: tuple[float, float], streams: Streams
+        self, text: SpanText, *, lr: tuple[float, float], streams: Streams, skip: int = 0
     ) -> Iterator[Step]:
         """Trains on a run of sentences; one `Step` tells of all of it."""
+        if skip:
+            return
         sampler = self._sampler
         T, W = sampler.block, sampler.window
         span = draw_span(text, sampler, streams.draws)

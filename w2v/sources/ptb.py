@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +24,13 @@ from w2v.errors import DataError, DownloadError, StorageError
 from w2v.files import (
     TEMP_PREFIX,
     fsync_folder,
+    has_temporaries,
     sweep_temporaries,
     unreadable,
     unwritable,
     write_bytes,
 )
+from w2v.leaving import undoing
 from w2v.sources import Source
 from w2v.web import PATIENCE, Patience, shown
 
@@ -148,7 +150,8 @@ def fetch(
             patience=patience,
         ),
     )
-    if not _has_texts(order):
+    # A text may be there beside what a killed process left: that is cleared, with the lock.
+    if not _has_texts(order) or has_temporaries(order.texts_folder()):
         with _turn(order.texts_folder()):
             if not _has_texts(order):
                 _make_texts(order)
@@ -222,9 +225,10 @@ def _place(order: _Order, url: str) -> Path:
     # Beside the texts, where nobody else writes; it moves on when all is checked.
     unseen = order.texts_folder() / f"{TEMP_PREFIX}{os.getpid()}.zip"
     try:
-        order.get(url, to=unseen)
-        if order.sha256 is None:
-            read_members(unseen.read_bytes(), order.published.members(), where=shown(url))
+        with undoing(unseen.unlink):
+            order.get(url, to=unseen)
+            if order.sha256 is None:
+                read_members(unseen.read_bytes(), order.published.members(), where=shown(url))
         unseen.replace(order.archive())
         fsync_folder(order.data_folder)
     except DamagedArchiveError as error:
@@ -262,7 +266,8 @@ def _turn(folder: Path) -> Iterator[None]:
         raise unwritable(folder, error) from error
     try:
         if handles and _lock(handles[0]) and not _lock(handles[1], wait=False):
-            sweep_temporaries(folder)
+            with suppress(OSError):  # of a read-only folder, which may hold all that is needed
+                sweep_temporaries(folder)
         yield
     finally:
         for handle in handles:

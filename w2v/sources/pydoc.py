@@ -21,6 +21,7 @@ from pathlib import Path
 
 from w2v.errors import DataError, W2VError
 from w2v.files import write_text
+from w2v.leaving import undoing
 from w2v.sources import Source, docstrings
 
 logger = logging.getLogger(__name__)
@@ -88,14 +89,18 @@ def distinct_sentences(files: Sequence[Path]) -> list[str]:
 
 def _read(files: Iterable[Path]) -> list[list[str]]:
     """The sentences of each file, found by a process of its own."""
-    done = subprocess.run(  # noqa: S603 this interpreter, our own file
-        [sys.executable, "-I", docstrings.__file__],
-        input=json.dumps([str(file) for file in files]).encode(),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise W2VError(f"{docstrings.__file__} ended with {done.returncode}: {reason}")
-    result: list[list[str]] = json.loads(done.stdout)
+    with (
+        subprocess.Popen(  # noqa: S603 this interpreter, our own file
+            [sys.executable, "-I", docstrings.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child,
+        undoing(child.kill),
+    ):
+        out, errors = child.communicate(json.dumps([str(file) for file in files]).encode())
+    if child.returncode:
+        reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        raise W2VError(f"{docstrings.__file__} ended with {child.returncode}: {reason}")
+    result: list[list[str]] = json.loads(out)
     return result

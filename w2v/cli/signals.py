@@ -1,0 +1,43 @@
+"""What SIGINT, SIGTERM and SIGHUP do: training saves and ends, anything else ends at once.
+
+`install` is called by the first lines of the program, before anything that takes time is imported.
+Ending at once is `os._exit`: no exception passes through code that is not ours.
+"""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+
+from w2v.leaving import Wish, undo_all
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+WISH = Wish()  # the process's one
+
+
+def install() -> None:
+    """Handles the three signals, but for those that whoever started us wants ignored (nohup)."""
+    for name in NAMES:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+
+
+def _handle(number: int, _frame: object) -> None:
+    if WISH.accept(number):
+        return
+    undo_all()
+    message = f"w2v: error: ended by {signal.Signals(number).name}\n"
+    try:
+        start = "\n" if os.isatty(2) else ""  # a progress bar may stand there
+        os.write(2, (start + message).encode())
+    finally:
+        os._exit(128 + number)
+
+
+def resuming(arguments: Sequence[str] | None = None) -> str:
+    """The command that goes on with what this one began; by default that of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    kept = [argument for argument in given if argument not in ("--force", "--resume")]
+    return shlex.join(["w2v", *kept, "--resume"])

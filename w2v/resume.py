@@ -1,0 +1,160 @@
+"""Going on with a run that stopped: from which checkpoint, and whether it is this run's.
+
+What a run is (`identity`) goes into each of its checkpoints. A run folder and the identity of the
+run that is wanted enter; the newest checkpoint that is whole leaves, or a `ResumeError` that says
+what differs. Nothing here changes a file.
+
+Free to differ are output.*, train.threads, a greater train.epochs, and where the same text lies.
+Kernel and device are compared as they were chosen, not as they were asked for.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from w2v import checkpoints
+from w2v.checkpoints import SchemaError, State
+from w2v.config import SETTINGS, Config
+from w2v.configfile import load_config
+from w2v.corpus import Corpus
+from w2v.errors import ConfigError, DataError, ResumeError
+from w2v.rundir import RunDir
+
+FREE = {
+    *(f"output.{key}" for name, key in SETTINGS if name == "output"),
+    *(f"corpus.{key}" for key in ("path", "url", "sha256")),  # the digest of the text decides
+    *(f"train.{key}" for key in ("kernel", "device", "threads", "epochs")),
+}
+
+
+class Saved(NamedTuple):
+    """A checkpoint to go on from."""
+
+    path: Path  # of its JSON
+    state: State
+    passed_over: str  # what is wrong with the newest of all, where this is an older one
+
+
+def settings(config: Config) -> dict[str, object]:
+    """Every setting by its full name, as JSON gives it back."""
+    whole = {f"{name}.{key}": getattr(getattr(config, name), key) for name, key in SETTINGS}
+    found: dict[str, object] = json.loads(json.dumps(whole))
+    return found
+
+
+def identity(config: Config, *, corpus: Corpus, kernel: str, device: str) -> dict[str, object]:
+    """What must be the same for a run to go on."""
+    return {
+        "kernel": kernel,
+        "device": device,
+        "corpus": corpus.digest,
+        "vocabulary": hashlib.sha256(corpus.vocab.to_tsv().encode()).hexdigest(),
+        "settings": settings(config),
+    }
+
+
+def is_complete(run: RunDir, config: Config) -> bool:
+    """Whether there is nothing to go on with, because the run came to its end.
+
+    A finished run that was being replaced (`--force`) has checkpoints of the new run.
+
+    Raises:
+        DataError: run.json or config.yaml is damaged.
+        ResumeError: the run that ended was another one.
+    """
+    if not run.info.exists() or not run.is_finished():
+        return False
+    started_at = run.read_info().get("started_at")
+    for path in checkpoints.complete(run.checkpoints):
+        try:
+            if checkpoints.read(path).run.get("started_at") != started_at:
+                return False
+        except DataError:
+            continue  # of no use to anybody
+    try:
+        there = settings(load_config(str(run.config)).config)
+    except ConfigError as error:
+        raise DataError(f"{run.config} is damaged: {error}") from error
+    here = settings(config)
+    found = list(_differing(there, here))
+    if there["train.epochs"] != here["train.epochs"]:
+        found.append(_difference("train.epochs", there, here))
+    if found:
+        raise ResumeError(
+            f"{run.path} holds a finished run with other settings: {'; '.join(found)}",
+            hint="--run DIR trains elsewhere, --force replaces it",
+        )
+    return True
+
+
+def newest(folder: Path) -> Saved:
+    """The newest checkpoint that is whole.
+
+    Raises:
+        ResumeError: there is none, or it is of another version of w2v.
+        StorageError: a file may not be read.
+    """
+    states, problems = checkpoints.complete(folder), []
+    if not states:
+        raise ResumeError(f"no checkpoint in {folder}", hint="leave --resume out to start a run")
+    for path in reversed(states):
+        try:
+            state = checkpoints.verify(path)
+        except SchemaError as error:
+            raise ResumeError(str(error), hint="go on with the w2v that wrote it") from error
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        return Saved(path, state, passed_over=problems[0] if problems else "")
+    raise ResumeError(
+        f"no checkpoint in {folder} is whole: {problems[0]}",
+        hint="leave --resume out to start over",
+    )
+
+
+def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of another run.
+
+    Args:
+        saved: the checkpoint.
+        here: `identity` of the run that is wanted; parts of it where not all is known yet.
+
+    Raises:
+        ResumeError: with all that differs.
+    """
+    there = saved.state.run
+    if not _is_identity(there):
+        raise ResumeError(f"{saved.path} does not say of what run it is")
+    same = [name for name in here if name != "settings"]
+    found = list(_differing(there["settings"], here["settings"]))
+    found += [_difference(name, there, here) for name in same if there.get(name) != here[name]]
+    key = "train.epochs"
+    if here["settings"][key] < there["settings"][key]:
+        found.append(_difference(key, there["settings"], here["settings"]) + ", it may only grow")
+    if found:
+        raise ResumeError(
+            f"{saved.path} is of another run: {'; '.join(found)}",
+            hint="--run DIR trains elsewhere; without --resume the run starts over",
+        )
+
+
+def _is_identity(told: Mapping[str, Any]) -> bool:
+    found = told.get("settings")
+    return isinstance(found, dict) and type(found.get("train.epochs")) is int
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    for name in here:
+        if name not in FREE and there.get(name) != here[name]:
+            yield _difference(name, there, here)
+
+
+def _difference(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    return f"{name} (there {_short(there.get(name))}, here {_short(here[name])})"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
