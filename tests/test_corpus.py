@@ -297,6 +297,35 @@ def test_several_builds_at_once(tmp_path):
     assert len(folders(tmp_path)) == 1
 
 
+BUILD = f"""
+import sys
+from pathlib import Path
+from w2v.corpus import prepare
+from w2v.sources import Source
+print("ready", flush=True)
+sys.stdin.readline()
+corpus = prepare(Source("text", (Path("train"),), ()), folder=Path("."), **{SETTINGS})
+print(corpus.digest, corpus.train.ids_N.sum())
+"""
+
+
+def test_several_processes_build_at_once(tmp_path):
+    (tmp_path / "train").write_text("".join(f"w{i % 7} w{i % 3}\n" for i in range(2000)))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", BUILD]
+    builders = [subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) for _ in range(4)]
+    for builder in builders:
+        assert builder.stdout.readline() == "ready\n"
+    for builder in builders:
+        builder.stdin.write("\n")
+        builder.stdin.flush()
+    ended = [(*builder.communicate(timeout=60), builder.returncode) for builder in builders]
+    assert {code for _, _, code in ended} == {0}, ended
+    assert len({told for told, _, _ in ended}) == 1
+    assert len(folders(tmp_path)) == 1
+    assert not list(tmp_path.rglob(f"{TEMP_PREFIX}*"))
+
+
 def test_what_killed_builds_left_is_swept(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True

@@ -328,6 +328,10 @@ def test_the_learning_rate_moves_linearly_and_sums_are_told_now_and_then(monkeyp
     assert rates == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
     assert [step.done for step in told] == pytest.approx([3 / 8, 6 / 8, 1.0])
     assert [step.tally.centers.item() for step in told] == [1500, 1500, 1000]
+    rates.clear()
+    rest = steady.train_span(two_topics(room=4000), lr=(1.0, 0.2), streams=streams_of(0), skip=2)
+    assert [(step.done, step.tally.centers.item()) for step in rest] == [(1.0, 1000)]
+    assert rates == pytest.approx([0.4, 0.3])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad"])

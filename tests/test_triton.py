@@ -238,6 +238,7 @@ def test_no_blocks_train_nothing():
     nothing = SpanText(torch.zeros(0).int().to(DEVICE), torch.zeros(1).long().to(DEVICE))
     (step,) = train_span(nothing, lr=(0.1, 0.1), streams=on_device(streams_of(0)))
     assert (step.tally.loss_sum.item(), step.tally.centers.item()) == (0, 0)
+    assert not list(train_span(nothing, lr=(0.1, 0.1), streams=on_device(streams_of(0)), skip=1))
     assert all(map(torch.equal, before, model.parameters()))
 
 

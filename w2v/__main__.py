@@ -1,6 +1,6 @@
 """The program: `w2v` and `python -m w2v`. Signals are handled before anything else is imported."""
 
-from w2v.cli.signals import install
+from w2v.cli.signals import ignore, install
 
 
 def main() -> None:
@@ -8,7 +8,10 @@ def main() -> None:
     install()
     from w2v.cli.main import main as run
 
-    run()
+    try:
+        run()
+    finally:
+        ignore()  # the outcome is known; Python would die of a signal while it ends
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_origin
 
 import safetensors.torch
@@ -205,11 +206,13 @@ def read(path: Path) -> State:
 
 def _checked(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     """A named tuple of these values, once each is of its field's type and no number is negative."""
-    for name, wanted in kind.__annotations__.items():
+    hints: dict[str, Any] = kind.__annotations__
+    for name, wanted in hints.items():
         value = values[name]
-        fits = isinstance(value, get_origin(wanted) or wanted)
-        if wanted in (float, float | None) and not isinstance(value, bool):
-            fits = isinstance(value, int | wanted)
+        kinds: tuple[type, ...] = (get_origin(wanted) or wanted,)
+        if wanted in (float, float | None):
+            kinds = (float, int) if wanted is float else (float, int, NoneType)
+        fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if not fits or (isinstance(value, int | float) and not 0 <= value < 2**63):
             raise TypeError(f"{name} is {value!r:.40}")
     return kind(**values)

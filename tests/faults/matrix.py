@@ -1036,8 +1036,11 @@ _ROWS = (
         "a loss that stays far above its start",
         "learning rate",
         "train",
-        {0: (), 6: ("training diverged: {why}",)},
-        not_yet="a finite loss is not watched",
+        {
+            0: ("the loss is {n}, it began with {n}: lower train.lr?",),
+            6: ("training diverged: {why}",),
+        },
+        note="three times the first loss, for 1,000 steps",
     ),
     Row(
         "N4",
@@ -1046,8 +1049,8 @@ _ROWS = (
         "train",
         {
             5: (
-                "out of memory on {device}: the tables of {n} words take {n} GB, {optimizer} "
-                "and batches more",
+                "out of memory on {device}: the tables of {n} words take {n} GB, {optimizer} {n} "
+                "GB, batches more",
             )
         },
         note="on a GPU the same message; that half needs one",

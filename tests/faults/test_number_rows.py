@@ -8,10 +8,12 @@ import safetensors.numpy
 import torch
 from conftest import TINY_SETTINGS, planted_text
 
+from faults.kill_checkpoints import REPORT
 from faults.outcome import expect, process
 from w2v import configfile, loop, training
 from w2v.files import sha256
 from w2v.kernels.interface import Tally
+from w2v.reporting import BEGINNING, LossWatch
 from w2v.rundir import RunDir
 
 ONE_THREAD = (*TINY_SETTINGS, "train.threads=1", "corpus.path=text.txt")
@@ -65,8 +67,8 @@ def test_a_learning_rate_beyond_reason(row, train, tmp_path, monkeypatch, optimi
 def test_a_row_that_is_no_number(row, train, tmp_path, monkeypatch, value):
     real = training.reports
 
-    def poisoned(learner, corpus, section):
-        for report in real(learner, corpus, section):
+    def poisoned(learner, *arguments, **options):
+        for report in real(learner, *arguments, **options):
             yield report
             if report.epoch == 2 and report.epoch_ended:
                 learner.model.center.weight.data[0, 0] = value  # of <unk>, which nothing trains
@@ -125,7 +127,7 @@ def test_one_thread_and_two(row, train, tmp_path, threads):
 
 @pytest.mark.fault("N7")
 def test_counters_of_an_endless_epoch(row):
-    epoch = loop._new_epoch(1, torch.device("cpu"))
+    epoch = loop._epoch_from(BEGINNING, torch.device("cpu"))
     one = Tally(torch.ones((), dtype=torch.float32), torch.ones((), dtype=torch.int64))
     epoch.loss_sum += 2.0**52
     epoch.centers += 2**62
@@ -134,3 +136,13 @@ def test_counters_of_an_endless_epoch(row):
     assert float(epoch.loss_sum) == 2.0**52 + 3
     assert int(epoch.centers) == 2**62 + 3
     assert row.ends == {0: ()}
+
+
+@pytest.mark.fault("N3")
+def test_a_loss_that_stays_far_above_its_start_is_told_once(row, caplog):
+    watch, first = LossWatch(), REPORT._replace(loss=0.5)
+    losses = {1: 0.5, 500: 1.6, 900: 1.4, 1000: 1.6, 1900: 1.7, 2000: 1.8, 9000: 9.0}
+    for step, loss in losses.items():
+        watch(first._replace(step=step, loss=loss))
+        assert len(caplog.messages) == (step >= 2000)
+    assert row.matches(0, caplog.messages[0])

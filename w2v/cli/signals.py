@@ -24,6 +24,13 @@ def install() -> None:
             signal.signal(number, _handle)
 
 
+def ignore() -> None:
+    """Handles none of them any more."""
+    for name in NAMES:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def _handle(number: int, _frame: object) -> None:
     if WISH.accept(number):
         return
