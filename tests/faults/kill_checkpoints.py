@@ -26,7 +26,7 @@ REPORT = Report(
     epoch=1, step=1, words=1, centers=1, loss=0.5, heldout_loss=None, lr=0.1, seconds=1.0,
     run_seconds=1.0, done=0.1, epoch_ended=False,
 )  # fmt: skip
-LONGEST_S = 0.03  # some saves
+LONGEST_S = 0.02  # some saves
 OPERATIONS = ("open", "fsync", "chmod", "replace", "unlink")
 
 

@@ -28,7 +28,7 @@ from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import RunDir
 
-KILLS, WHOLE_KILLS, SIGNALS = 1000, 100, 24  # of the slow tests
+KILLS, WHOLE_KILLS, SIGNALS = 1000, 100, 12  # of the slow tests
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
