@@ -447,7 +447,7 @@ from w2v.kernels import triton as kernel
 from w2v.kernels.program import train_blocks
 
 names = train_blocks.arg_names
-for dim, block, capability in ((100, 16, 80), (100, 16, 90), (300, 32, 90), (50, 32, 80)):
+for dim, block, capability in ((100, 16, 90), (300, 32, 80)):
     sizes = dict(
         DIM=dim, STRIDE=-(-dim // 8) * 8, T=block, W=5, J=24, K=5, C=block, L=64, E=128,
         AVOID=True, CENTER_MEAN=False, STEADY=False, ADAGRAD=True, PRECISION=kernel.PRECISION,
@@ -476,7 +476,7 @@ def test_it_compiles_for_gpus_that_are_not_here(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [capability for capability, *_ in made] == [80, 90, 90, 80]
+    assert [capability for capability, *_ in made] == [90, 80]
     for capability, shared_bytes, cubin_bytes, adds in made:
         assert shared_bytes <= 99 * 1024  # what a program may have on any of these GPUs
         assert cubin_bytes > 0
