@@ -11,6 +11,7 @@ from w2v.draws import Streams, make_sampler
 from w2v.kernels import hogwild
 from w2v.kernels.pieces import piece_words
 from w2v.kernels.tiles import LANES
+from w2v.learner import make_learner
 from w2v.model import SkipGram
 from w2v.optimizers import make_optimizer
 from w2v.sentences import Sentences
@@ -44,7 +45,7 @@ def config_of(*, sampling=None, **train):
 
 
 def learner_of(config, corpus, *, span_words=hogwild.SPAN_WORDS):
-    return loop.make_learner(
+    return make_learner(
         corpus,
         model=config.model,
         sampling=config.sampling,

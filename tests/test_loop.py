@@ -12,6 +12,7 @@ from w2v.corpus import Corpus
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
 from w2v.kernels.interface import Step, Tally
+from w2v.learner import make_learner
 from w2v.schedule import learning_rate
 from w2v.sentences import Sentences, cut, spans
 from w2v.vocab import Vocab, WordCounts
@@ -39,7 +40,7 @@ def config_of(**train):
 
 
 def learner_of(config, corpus, *, span_words=bmm.SPAN_WORDS):
-    return loop.make_learner(
+    return make_learner(
         corpus,
         model=config.model,
         sampling=config.sampling,
@@ -168,11 +169,11 @@ def test_a_span_without_pairs_is_passed_all_the_same():
 
 
 def test_heldout_centers_are_capped_and_come_from_the_first_span(monkeypatch):
-    monkeypatch.setattr(loop, "HELDOUT_SPAN", 700)
-    monkeypatch.setattr(loop, "HELDOUT_CENTERS", 1024)
+    monkeypatch.setattr("w2v.learner.HELDOUT_SPAN", 700)
+    monkeypatch.setattr("w2v.learner.HELDOUT_CENTERS", 1024)
     whole = learner_of(config_of(), corpus_of(10, heldout=[10] * 200)).heldout
     assert sum(len(batch.centers_BT) for batch in whole) == 700
-    monkeypatch.setattr(loop, "HELDOUT_CENTERS", 512)
+    monkeypatch.setattr("w2v.learner.HELDOUT_CENTERS", 512)
     capped = learner_of(config_of(), corpus_of(10, heldout=[10] * 200)).heldout
     assert sum(len(batch.centers_BT) for batch in capped) == 512
 

@@ -21,6 +21,8 @@ from w2v.sampling import keep_probabilities, noise_distribution, row_uses
 from w2v.vocab import UNK_ID
 
 OVERFLOW_CHANCE = 1e-15  # that a span keeps more words than there is room for
+# What random numbers are for; each has a stream of its own.
+INIT_STREAM, SPANS_STREAM, DRAWS_STREAM, ORDER_STREAM, HELDOUT_STREAM = range(5)
 
 
 class Sampler(NamedTuple):
@@ -183,3 +185,9 @@ def draw_noise(shape: tuple[int, ...], sampler: Sampler, draws: torch.Generator)
     chance = torch.rand(shape, generator=draws, device=cdf_V.device, dtype=cdf_V.dtype)
     # right=True: the first id whose cdf exceeds the chance, so a word of probability 0 never is.
     return torch.searchsorted(cdf_V, chance, right=True).clamp_(max=len(cdf_V) - 1)
+
+
+def generator_at(device: torch.device, *place: int) -> torch.Generator:
+    """A generator whose stream belongs to this place in the run alone."""
+    seed = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))

@@ -1,6 +1,6 @@
 """The training loop: passes over a corpus, as a generator of reports.
 
-A `Learner` (model, optimizer, sampler) and a corpus enter, `Report`s leave; the tables change in
+A `Learner` and a corpus enter, `Report`s leave; the tables change in
 place. The loop knows nothing of files, bars or checkpoints: those belong to its reader.
 
 An epoch passes over the spans of a `Feed`. A span is drawn as a whole; the order of spans is
@@ -11,7 +11,6 @@ same seed gives the same tables, to the byte: with `bmm` on the same build and n
 with `hogwild` on one thread. A GPU adds up rows in no fixed order. So a run that goes on from a
 `Place` draws what it would have drawn: the steps of the span that were done are passed over.
 
-Legend: V = words, N = ids of a span, S = its sentences.
 """
 
 import math
@@ -19,53 +18,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from w2v.batches import Batch
-from w2v.batches import steps as batch_steps
-from w2v.config import ModelSection, SamplingSection, TrainSection
+from w2v.config import TrainSection
 from w2v.corpus import Corpus
 from w2v.devices import finest_float
-from w2v.draws import Sampler, SpanText, Streams, draw_span, make_sampler
+from w2v.draws import (
+    DRAWS_STREAM,
+    ORDER_STREAM,
+    SPANS_STREAM,
+    Sampler,
+    Streams,
+    generator_at,
+)
 from w2v.errors import DataError, DivergedError
-from w2v.feed import Feed
 from w2v.kernels import bmm
-from w2v.kernels.interface import Kernel, Tally, TrainSpan
-from w2v.model import SkipGram, whole_sum
-from w2v.optimizers import Optimizer, make_optimizer
+from w2v.kernels.interface import Tally
+from w2v.learner import Learner
+from w2v.model import whole_sum
 from w2v.reporting import BEGINNING, Place, Report
 from w2v.schedule import learning_rate
-from w2v.sentences import Sentences, cut, spans
 
 REPORT_EVERY_S = 1.0  # also how often loss and tables are checked for NaN and infinity
-HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
-HELDOUT_SPAN, HELDOUT_BATCH = 1 << 20, 512  # words that are drawn from, centers of a batch
-HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
-CPU = torch.device("cpu")
-# What random numbers are for; each has a stream of its own.
-INIT_STREAM, SPANS_STREAM, DRAWS_STREAM, ORDER_STREAM, HELDOUT_STREAM = range(5)
-
-
-class Learner(NamedTuple):
-    """What is trained, and what trains it."""
-
-    model: SkipGram
-    optimizer: Optimizer
-    sampler: Sampler
-    train_span: TrainSpan  # the prepared kernel
-    feed: Feed  # the text, as spans on the device
-    heldout: tuple[Batch, ...]  # empty without held-out text
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All that training changes: the tables and the optimizer's state."""
-        state = {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
-        tables = {"center": self.model.center.weight, "context": self.model.context.weight}
-        return {name: table.detach() for name, table in tables.items()} | state
 
 
 @dataclass
@@ -91,72 +68,6 @@ class _Epoch:
     def end_span(self, *, ids: float) -> None:
         """Goes on to the next span; a span without a pair has had no step."""
         self.spans, self.steps, self.ids = self.spans + 1, 0, ids
-
-
-def make_learner(
-    corpus: Corpus,
-    *,
-    model: ModelSection,
-    sampling: SamplingSection,
-    train: TrainSection,
-    kernel: Kernel,
-    device: torch.device,
-) -> Learner:
-    """Tables, optimizer, sampler, text and held-out batches, on the device."""
-    generator = _generator(CPU, train.seed, INIT_STREAM)
-    tables = SkipGram(
-        len(corpus.vocab),
-        model.dim,
-        init=model.init,
-        generator=generator,
-        row_multiple=kernel.row_multiple,
-    ).on(device)
-    draws = sampling.model_dump() | {"counts_V": corpus.vocab.known_counts_V}
-    fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
-    sampler, optimizer = (
-        make_sampler(**draws, device=device),
-        make_optimizer(train.optimizer, tables),
-    )
-    feed = Feed(
-        corpus.train,
-        max_words=kernel.span_words,
-        keep_prob_V=sampler.keep_prob_V.cpu().numpy(),
-        device=device,
-    )
-    train_span = kernel.prepare(
-        tables,
-        sampler,
-        optimizer,
-        batch_size=train.batch_size,
-        objective=train.objective,
-        lr=train.lr,
-    )
-    return Learner(
-        tables,
-        optimizer,
-        sampler,
-        train_span,
-        feed,
-        heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
-    )
-
-
-def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
-    """The batches that the held-out loss is measured on.
-
-    Equal corpora and `sampling` settings give equal batches, whatever the seed, kernel or device.
-
-    They are textbook batches of some HELDOUT_CENTERS centers, drawn with HELDOUT_SEED
-    from the first span of the held-out text.
-    """
-    textbook = sampler._replace(block=1, shared_negatives=0, redraw=True)
-    draws = _generator(CPU, HELDOUT_SEED, HELDOUT_STREAM)
-    for start, end in spans(sentences, max_words=HELDOUT_SPAN)[:1]:
-        ids_N, offsets_S = map(torch.from_numpy, cut(sentences, start, end))
-        span = draw_span(SpanText(ids_N, offsets_S), textbook, draws)
-        several = batch_steps(span, textbook, Streams(draws, draws), batch_size=HELDOUT_BATCH)
-        for step in islice(several, HELDOUT_CENTERS // HELDOUT_BATCH):
-            yield from step
 
 
 def reports(
@@ -309,11 +220,5 @@ def _order(num_spans: int, seed: int, epoch: int) -> list[int]:
 def _streams(sampler: Sampler, seed: int, epoch: int, span: int) -> Streams:
     device = sampler.noise_cdf_V.device
     drawn_in = epoch if sampler.redraw else 0
-    draws = _generator(device, seed, DRAWS_STREAM, drawn_in, span)
-    return Streams(draws, order=_generator(device, seed, ORDER_STREAM, epoch, span))
-
-
-def _generator(device: torch.device, *place: int) -> torch.Generator:
-    """A generator whose stream belongs to this place in the run alone."""
-    seed = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
+    draws = generator_at(device, seed, DRAWS_STREAM, drawn_in, span)
+    return Streams(draws, order=generator_at(device, seed, ORDER_STREAM, epoch, span))

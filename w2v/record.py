@@ -21,7 +21,7 @@ from w2v.corpus import Corpus
 from w2v.errors import DataError
 from w2v.files import sweep_temporaries, unwritable, write_text
 from w2v.kernels.choice import KernelChoice
-from w2v.loop import Learner
+from w2v.learner import Learner
 from w2v.memory import Needs
 from w2v.reporting import Report
 from w2v.resume import Saved, identity

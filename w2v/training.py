@@ -22,8 +22,9 @@ from w2v.corpus import Corpus, prepare
 from w2v.errors import StoppedError
 from w2v.files import require_writable
 from w2v.kernels.choice import KernelChoice, choose_kernel
+from w2v.learner import Learner, make_learner
 from w2v.leaving import Wish
-from w2v.loop import Learner, make_learner, reports
+from w2v.loop import reports
 from w2v.memory import Needs, memory_errors, needs, require_memory
 from w2v.model import padded
 from w2v.record import Run, finish_run, open_run
