@@ -282,6 +282,7 @@ def test_scores_without_words_in_common_are_left_out(tmp_path):
     assert score(w2v.load(vec), None) == {}
 
 
+@pytest.mark.slow
 def test_a_comparison_from_end_to_end(tmp_path, tiny_text, capsys):
     (tmp_path / "eval").mkdir()
     pairs = "apple0\tapple1\t9\napple0\tmetal1\t2\nriver0\tmetal3\t1\n"

@@ -318,18 +318,6 @@ def test_train_similar_export_as_real_processes(tiny_options, tmp_path):
     assert (tmp_path / "vectors.txt").read_text().startswith("18 16\n")
 
 
-def test_the_hash_seed_does_not_matter(tiny_options, tmp_path):
-    bytes_of = []
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        run = tmp_path / f"run{seed}"
-        data = {**environment, "W2V_DATA": str(tmp_path / f"data{seed}")}
-        done = process("train", *tiny_options, "--run", run, "-q", cwd=tmp_path, env=data)
-        assert done.returncode == 0, done.stderr
-        bytes_of.append((run / "vectors.safetensors").read_bytes())
-    assert bytes_of[0] == bytes_of[1]
-
-
 def test_a_reader_that_goes_away_exits_with_141(tiny_options, tmp_path):
     assert process("train", *tiny_options, "--run", "runs/tiny", cwd=tmp_path).returncode == 0
     command = [sys.executable, "-m", "w2v", "export", "-"]

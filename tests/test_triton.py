@@ -467,6 +467,7 @@ for dim, block, capability in ((100, 16, 90), (300, 32, 80)):
 """
 
 
+@pytest.mark.slow
 def test_it_compiles_for_gpus_that_are_not_here(tmp_path):
     environment = {name: of for name, of in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)

@@ -502,7 +502,7 @@ def test_a_signal_saves_and_says_how_to_go_on(row, sent, options, tmp_path):
 
 @pytest.mark.fault("C13")
 def test_a_signal_at_any_moment(row, options, tmp_path):
-    at_moments(row, options, tmp_path, number=5)
+    at_moments(row, options, tmp_path, number=3)
 
 
 @pytest.mark.slow
