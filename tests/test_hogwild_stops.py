@@ -183,7 +183,8 @@ def test_ctrl_c_ends_threads_and_run(options, tmp_path):
         errors = trainer.stderr.read()
         assert trainer.wait(timeout=30) == 130
         assert time.perf_counter() - began < 3
-    assert errors.endswith("w2v: interrupted\n")
+    assert "w2v: error: ended by SIGINT at step" in errors
+    assert errors.endswith("--resume\n")
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob(".w2v-tmp-*"))
     run = RunDir(tmp_path / "runs/a")
