@@ -87,11 +87,10 @@ class Outcome(NamedTuple):
 def pack(out: Path, config_name: str, overrides: Sequence[str]) -> None:
     """Encodes the corpus of a config; writes it with the settings that a kernel needs."""
     from w2v.configfile import load_config
+    from w2v.sources import data_folder
     from w2v.training import prepare_run
 
     config = load_config(config_name, list(overrides)).config
-    from w2v.sources import data_folder
-
     run = prepare_run(config, out.parent / "unused", data_folder=data_folder(), force=False)
     corpus = run.corpus
     ids_N = corpus.train.ids_N

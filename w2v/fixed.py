@@ -89,10 +89,6 @@ class FixedSteps:
         """Passes over so many steps; what they would have drawn, the next ones draw."""
         self._passed += steps * self._R
 
-    def rewind(self) -> None:
-        """Back to the first step."""
-        self._passed.zero_()
-
     def _draw_lasting(self, lasting_XM: Tensor) -> None:
         """The negatives of each block, in an order that is the same in every epoch."""
         at_X = torch.arange(len(lasting_XM), device=lasting_XM.device)

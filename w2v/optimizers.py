@@ -57,8 +57,8 @@ class SGD:
     far as for one, where one after the other each would have seen what the ones before did; many
     such rows overshoot together, and training diverges. So a row with lr * n > STEADY_USES takes
     the rate STEADY_USES / n at the highest rate of the run, and in proportion as the rate falls. On
-    23 M words, steps of 16,384 centers then equal one by one within the spread of a seed; without,
-    6,144 diverge (docs/log.md).
+    23 M words, steps of 16,384 centers then scored like one by one (one seed); without, 6,144
+    diverge (docs/log.md).
     """
 
     def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:

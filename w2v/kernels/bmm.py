@@ -133,7 +133,6 @@ class SteadySteps:
         self._step.record()
         for counter in (state for state in self._optimizer.state().values() if state.dim() == 0):
             counter.zero_()
-        self._steps.rewind()
 
     def train_span(
         self, text: SpanText, *, lr: tuple[float, float], streams: Streams, skip: int = 0
