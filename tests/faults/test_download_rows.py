@@ -348,10 +348,10 @@ def slowly(exchange):
 
 
 def kills(job, times, folder, argument):
-    """Kills a job so often in a process of its own; how many were killed before their end."""
+    """Kills so many jobs before their end, each in a process of its own, and checks the folder."""
     outcome = process(job, times, folder, argument, cwd=folder, module="faults.kill")
     assert outcome.code == 0, outcome.err
-    return int(outcome.out)
+    assert int(outcome.out) >= times
 
 
 @pytest.mark.fault("D20")
@@ -359,8 +359,7 @@ def kills(job, times, folder, argument):
 def test_killed_downloads(row, data, times):
     data.mkdir()
     with Server(slowly) as web:
-        killed = kills("fetch", times, data, f"http://{web.host}/archive")
-    assert killed > times // 4
+        kills("fetch", times, data, f"http://{web.host}/archive")
     assert is_complete(data)
     assert row.ends == {0: ()}
 
