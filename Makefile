@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 # TORCH=cpu pins the CPU-friendly set; TORCH=cuda takes torch as the index offers it. Another value
 # makes the environment anew, so give the same one to every target.
 TORCH ?= cpu
+# EXTRAS=dev,readers brings the programs that open exported files too; CI runs their tests.
+EXTRAS ?= dev
 CORE := $(VENV)/installed-core-$(TORCH)
-DEV := $(VENV)/installed-dev-$(TORCH)
+DEV := $(VENV)/installed-$(EXTRAS)-$(TORCH)
 .PHONY: help quickstart test test-slow test-all check fix bench golden fuzz clean
 
 help: ## show these targets
@@ -61,5 +63,5 @@ $(CORE): $(VENV)/constraints-$(TORCH).txt pyproject.toml
 	@touch $@
 
 $(DEV): $(VENV)/constraints-$(TORCH).txt pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[$(EXTRAS)]'
 	@touch $@ $(CORE)

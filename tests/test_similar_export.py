@@ -134,7 +134,7 @@ def test_an_impossible_k_is_named(k, w2v):
         (["export", "v"], "names no format"),
         (["export", "v.tsv"], "names no format"),
         (["export", "v.txt", "--format", "nonsense"], "unknown format"),
-        (["export", "v.txt", "--matrix", "sum"], "'sum' is not one of 'center', 'context'"),
+        (["export", "v.txt", "--matrix", "mean"], "'mean' is not one of 'center',"),
         (["export", "-", "--format", "npy"], "needs a file"),
         (["export", "v.txt", "-s", "train.sed=1"], "did you mean 'seed'"),
     ],
@@ -214,6 +214,8 @@ def test_export_writes_what_load_reads(w2v, run):
 def test_export_of_the_context_table(w2v):
     assert w2v("export", "v.txt", "--matrix", "context")[0] == 0
     assert load("v.txt").matrix.tolist() == CONTEXT[1:].tolist()
+    assert w2v("export", "s.txt", "--matrix", "sum")[0] == 0
+    assert load("s.txt").matrix.tolist() == (CENTER + CONTEXT)[1:].tolist()
 
 
 def test_export_to_stdout(w2v):

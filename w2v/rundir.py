@@ -49,7 +49,7 @@ FILES = (INFO, CONFIG, VOCAB, VECTORS, DROPPED, METRICS)
 
 SCHEMA = 1  # of run.json and all that it names
 
-Table = Literal["center", "context"]
+Table = Literal["center", "context", "sum"]  # sum: of the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class RunDir:
         return info
 
     def load_vectors(self, *, table: Table = "center") -> WordVectors:
-        """The words and one of the two tables, <unk> left out.
+        """The words and one of the two tables, or their sum, <unk> left out.
 
         Raises:
             DataError: the run is not finished, or a file is missing or damaged.
@@ -280,10 +280,12 @@ def _text(path: Path) -> str:
 
 
 def _read_table(path: Path, table: Table) -> NDArray[np.float32]:
-    """One tensor of vectors.safetensors, shape (V, D)."""
+    """One tensor of vectors.safetensors, or the sum of both, shape (V, D)."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            matrix_VD: NDArray[np.float32] = file.get_tensor(table)
+            matrix_VD: NDArray[np.float32] = file.get_tensor("center" if table == "sum" else table)
+            if table == "sum":
+                matrix_VD += file.get_tensor("context")
     except safetensors.SafetensorError as error:
         raise DataError(f"{path} is damaged: {error}") from error
     return matrix_VD

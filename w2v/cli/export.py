@@ -3,11 +3,11 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from w2v.cli.options import ConfigOption, RunOption, SetOption, VectorsOption
+from w2v.cli.options import ConfigOption, MatrixOption, RunOption, SetOption, VectorsOption
 from w2v.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,7 @@ def export(
             help="word2vec, binary, npy, safetensors or glove; by the suffix of OUT otherwise.",
         ),
     ] = None,
-    matrix: Annotated[
-        Literal["center", "context"], typer.Option(help="Which table of a run.")
-    ] = "center",
+    matrix: MatrixOption = "center",
     run: RunOption = None,
     vectors: VectorsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ RunOption = Annotated[
 VectorsOption = Annotated[
     Path | None,
     typer.Option("--vectors", metavar="FILE", help="A vector file, instead of a run."),
+]
+MatrixOption = Annotated[
+    Literal["center", "context", "sum"],
+    typer.Option("--matrix", help="Which table of a run; sum: of the two, row by row."),
 ]
 
 
