@@ -10,7 +10,7 @@ TORCH ?= cpu
 EXTRAS ?= dev
 CORE := $(VENV)/installed-core-$(TORCH)
 DEV := $(VENV)/installed-$(EXTRAS)-$(TORCH)
-.PHONY: help quickstart test test-slow test-all check fix bench golden fuzz clean
+.PHONY: help quickstart test test-slow test-all check fix bench golden fuzz lock clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ golden: $(DEV) ## rewrite tests/golden after a change that is meant to change nu
 fuzz: $(DEV) ## damaged inputs to every reader; ARGS="yaml zip --inputs 10000000"
 	$(BIN)/python scripts/fuzz.py $(ARGS)
 
+lock: $(DEV) ## write locks/ anew, after a change of constraints.txt or pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python scripts/lock.py
+
 clean: ## remove the virtual environment and the caches, never data/ or runs/
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -58,10 +62,18 @@ $(VENV)/constraints-$(TORCH).txt: constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	@if [ "$(TORCH)" = cpu ]; then cp constraints.txt $@; else grep -v '^torch==' constraints.txt > $@; fi
 
-$(CORE): $(VENV)/constraints-$(TORCH).txt pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable .
+# Every file has a digest in a lock, but torch's: which build it is, the index decides.
+LOCKED := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
+OURS := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
+COMMA := ,
+LOCKS := $(foreach name,core $(subst $(COMMA), ,$(EXTRAS)),locks/$(name).txt)
+
+$(CORE): $(VENV)/constraints-$(TORCH).txt pyproject.toml locks/core.txt
+	$(LOCKED) -r locks/core.txt
+	$(OURS) --constraint $< --editable .
 	@touch $@
 
-$(DEV): $(VENV)/constraints-$(TORCH).txt pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[$(EXTRAS)]'
+$(DEV): $(VENV)/constraints-$(TORCH).txt pyproject.toml $(LOCKS)
+	$(LOCKED) $(LOCKS:%=-r %)
+	$(OURS) --constraint $< --editable '.[$(EXTRAS)]'
 	@touch $@ $(CORE)

@@ -116,7 +116,7 @@ FORBIDDEN_CALLS = {
 HEAVY = {"torch", "numba", "polars"}
 TREE_MARKER = "<!-- tree -->"
 TREE_FOLDERS = ("w2v/", "configs/", "scripts/", "docs/", "tests/")
-COLLAPSED = ("tests/golden/", "tests/faults/", "data/", ".ci/")
+COLLAPSED = ("tests/golden/", "tests/faults/", "data/", "locks/", ".ci/")
 MAX_DESCRIPTION_WORDS = 8
 
 

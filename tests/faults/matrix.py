@@ -1095,7 +1095,8 @@ _ROWS = (
         "edit",
         "install",
         {},
-        not_yet="constraints.txt pins versions, not hashes",
+        note="pip refuses the file, nothing is installed; torch alone is not locked, for its CPU "
+        "and CUDA builds share a version",
     ),
     Row(
         "S2",

@@ -282,7 +282,7 @@ output: {run: 'here', checkpoint_every_s: 60}
 """
 # Short files: more of them in a night, and a mutation more often falls on what matters.
 YAML_PIECES = (
-    b"corpus: {path: [a, 'b'], lowercase: true}\n",
+    b"corpus: {name: text, path: [a, 'b'], lowercase: true}\n",
     b'corpus: {token_pattern: "[a-z]+"}\n',
     b"vocab:\n  min_count: 10\n",
     b"sampling: {subsample: 1.0e-4}\n",

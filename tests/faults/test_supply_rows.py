@@ -1,9 +1,15 @@
 """Rows S: what the source may not say, what the commands may not do, what a release may hold."""
 
 import ast
+import hashlib
+import os
 import re
+import shlex
 import socket
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +33,75 @@ FORBIDDEN_CALLS = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.loa
                    "numpy.load", "os.system", "eval", "exec"}  # fmt: skip
 FORBIDDEN_METHODS = {"extractall", "extract"}
 FORBIDDEN_ARGUMENTS = {"weights_only=False", "verify=False", "shell=True", "allow_pickle=True"}
+
+LOCKED = re.compile(
+    r"^([a-z0-9.-]+)==(\S+)(?: ;.*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)+)", re.M
+)
+
+
+def locked(name):
+    """The packages of a lock and their versions; nothing may stand there without a digest."""
+    text = (ROOT / "locks" / f"{name}.txt").read_text()
+    assert not LOCKED.sub("", text)
+    return {(package, version) for package, version, _ in LOCKED.findall(text)}
+
+
+@pytest.mark.fault("S1")
+def test_every_package_is_locked_at_the_version_that_is_tested(row):
+    core, dev, readers = map(locked, ("core", "dev", "readers"))
+    assert not core & dev
+    assert not (core | dev) & readers
+    pinned = dict(re.findall(r"^([^#=\n]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    del pinned["torch"]
+    assert {(name.lower(), version) for name, version in pinned.items()} <= core | dev | readers
+    project, extras = PROJECT["project"], PROJECT["project"]["optional-dependencies"]
+    wanted = {
+        "core": project["dependencies"],
+        "dev": extras["plot"] + extras["dev"],
+        "readers": extras["readers"],
+    }
+    for name, packages in {"core": core, "dev": core | dev, "readers": readers}.items():
+        names = {re.match(r"[A-Za-z0-9-]+", requirement)[0].lower() for requirement in wanted[name]}
+        assert names - {"torch", "w2v"} <= {package for package, _ in packages}
+
+
+def install(lock, wheels, target):
+    """What `make` does with a lock, but from a folder of wheels and into another folder."""
+    making = ["make", "-n", f"VENV={target}/none", f"{target}/none/installed-core-cpu"]
+    said = subprocess.run(making, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    line = next(line for line in said.splitlines() if "--require-hashes" in line)
+    _, *arguments = shlex.split(line.replace("locks/core.txt", str(lock)))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_TARGET": str(target)}
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(
+        command,
+        env=clean | offline | {"PIP_CONFIG_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.fault("S1")
+def test_a_changed_hash_ends_the_installation(row, tmp_path):
+    wheel, lock = tmp_path / "tiny-1.0-py3-none-any.whl", tmp_path / "lock.txt"
+    about = {
+        "METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "tiny.py,,\n",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        for name, content in about.items():
+            archive.writestr(f"tiny-1.0.dist-info/{name}", content)
+    right = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    wrong = f"{int(right[0], 16) ^ 1:x}{right[1:]}"
+    for digest, installs in ((wrong, False), (right, True)):
+        lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
+        done = install(lock, tmp_path, tmp_path / "out")
+        assert (done.returncode == 0) == installs, done.stderr
+        assert ("DO NOT MATCH THE HASHES" in done.stderr) == (not installs)
+        assert (tmp_path / "out/tiny.py").exists() == installs
 
 
 @pytest.mark.fault("S2")
