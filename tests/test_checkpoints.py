@@ -79,6 +79,26 @@ def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_report_and_at_t
     reader.close()
 
 
+def test_what_it_takes_for_granted_is_on_disk_first(tmp_path):
+    met = []
+
+    def first():
+        met.append(steps_in(tmp_path))
+        if len(met) == 2:
+            raise StorageError("cannot write the log")
+
+    tables = {"center": torch.zeros(2)}
+    reader = checkpoints.Checkpointer(tmp_path, tables, run={}, every_s=1.0, keep=1, first=first)
+    ended = REPORT._replace(epoch_ended=True)
+    reader(ended)
+    reader(ended._replace(step=11))
+    with pytest.raises(StorageError, match="cannot write the log"):
+        reader.settle()
+    reader.close()
+    assert met == [[], [10]]
+    assert steps_in(tmp_path) == [10]
+
+
 def test_rows_that_lie_apart_are_saved_next_to_each_other(tmp_path):
     table = torch.arange(12.0).view(3, 4)[:, :2]
     reader = checkpoints.Checkpointer(tmp_path, {"center": table}, run={}, every_s=1.0, keep=1)

@@ -1,5 +1,7 @@
+import errno
 import json
 import logging
+import os
 
 import pytest
 
@@ -62,6 +64,22 @@ def test_metrics_are_one_json_object_a_line_flushed_at_once(tmp_path):
         {"event": "epoch", "epoch": 1, "step": 20, "loss": 0.5, "heldout_loss": 0.4,
          "centers": 1000, "words": 4000, "lr": 0.1, "seconds": 4.0},
     ]  # fmt: skip
+
+
+def test_metrics_are_put_on_disk_when_asked(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    log.sync()
+    assert synced == [(tmp_path / "metrics.jsonl").stat().st_ino]
+
+    def failing(handle):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageError, match=r"cannot write .*metrics.jsonl: Input/output error"):
+        log.sync()
+    log.close()
 
 
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path):

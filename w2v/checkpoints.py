@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import NoneType
@@ -66,11 +66,14 @@ class Checkpointer:
         every_s: float,
         keep: int,
         saved_at_s: float = 0.0,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
         """Args: the run's `checkpoints/`; the live tensors; whose they are; how often; how many.
 
-        `saved_at_s` is when the last one was saved, in seconds of the run.
+        `saved_at_s` is when the last one was saved, in seconds of the run; `first` puts on disk
+        what a checkpoint takes for granted: the lines of the log up to its step.
         """
+        self._first = first
         self._folder, self._tensors, self._run, self._keep = folder, tensors, run, keep
         self._every_s, self._saved_at_s = every_s, saved_at_s
         self._step: int | None = None  # that was saved last
@@ -123,6 +126,7 @@ class Checkpointer:
             pass
 
     def _write(self, tensors: Mapping[str, Tensor], report: Report) -> None:
+        self._first()
         save(self._folder, tensors=tensors, run=self._run, report=report)
         prune(self._folder, keep=self._keep)
 

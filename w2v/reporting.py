@@ -9,6 +9,7 @@ words trained as centers. The loss is `model.masked_bce` averaged over the cente
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,7 +169,7 @@ class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, for the end of each epoch and steps between.
 
     It is the one file that grows in place, each line flushed at once, so that a run that is
-    killed leaves all it had found out.
+    killed leaves all it had found out; `sync` makes it outlast a power cut.
     """
 
     def __init__(self, path: Path, *, after: Report | None = None) -> None:
@@ -191,6 +192,17 @@ class MetricsLog:
         values["seconds"] = round(report.seconds, 3)
         try:
             self._file.write(json.dumps(values, allow_nan=False).encode() + b"\n")
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def sync(self) -> None:
+        """Waits until the lines are on disk.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        try:
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise unwritable(self.path, error) from error
 

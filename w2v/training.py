@@ -156,7 +156,7 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
         run = run._replace(prepare_s=run.prepare_s + time.perf_counter() - started)
         last = None if saved is None else saved.state.report
         metrics = MetricsLog(at_the_end.enter_context(open_run(run, saved)), after=last)
-        checkpointer = _checkpointer(run, learner, saved)
+        checkpointer = _checkpointer(run, learner, saved, first=metrics.sync)
         everyone = (metrics, *listeners, LossWatch(), checkpointer)
         for listener in everyone:
             at_the_end.callback(listener.close)
@@ -199,7 +199,9 @@ def _checkpoint(run: Run) -> Saved | None:
     return saved
 
 
-def _checkpointer(run: Run, learner: Learner, saved: Saved | None) -> checkpoints.Checkpointer:
+def _checkpointer(
+    run: Run, learner: Learner, saved: Saved | None, *, first: Callable[[], None]
+) -> checkpoints.Checkpointer:
     return checkpoints.Checkpointer(
         run.folder.checkpoints,
         learner.tensors(),
@@ -207,6 +209,7 @@ def _checkpointer(run: Run, learner: Learner, saved: Saved | None) -> checkpoint
         every_s=run.config.output.checkpoint_every_s,
         keep=run.config.output.keep_checkpoints,
         saved_at_s=0.0 if saved is None else saved.state.report.run_seconds,
+        first=first,
     )
 
 
