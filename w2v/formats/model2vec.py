@@ -14,7 +14,6 @@ are lost.
 """
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,8 +82,10 @@ def contents(vectors: WordVectors, rule: TextRule) -> Mapping[str, Callable[[Bin
 
 def advice(path: Path, _num_words: int) -> Sequence[str]:
     """How the folder is opened."""
-    code = f"from model2vec import StaticModel; StaticModel.from_pretrained({str(path)!r})"
-    return [f"open it: python -c {shlex.quote(code)}"]
+    return [
+        f"open it: model2vec.StaticModel.from_pretrained({str(path)!r}), "
+        f"or sentence_transformers.SentenceTransformer({str(path)!r})"
+    ]
 
 
 def _write_model(vectors: WordVectors, file: BinaryIO) -> None:
