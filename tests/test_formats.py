@@ -586,12 +586,14 @@ def test_a_flipped_bit_of_a_table_is_noticed(tmp_path):
 def test_what_is_written_for_others_is_refused_by_what_it_is(tmp_path):
     for name, what in (("v.tsv", "numbers without words"), ("v.parquet", "a parquet file")):
         formats.write(SMALL, tmp_path / name)
-        with pytest.raises(DataError, match=f"{name} is {what}.*: that is not read"):
+        with pytest.raises(DataError, match=f"{name} is {what}.*: that is not read") as caught:
             formats.read(tmp_path / name)
+        assert caught.value.hint.endswith("one of .txt, .vec, .bin, .npy, .safetensors")
     for name in FOLDERS:
         formats.write(SMALL, tmp_path / name, format=name)
-        with pytest.raises(DataError, match="no regular file"):
+        with pytest.raises(DataError, match="no regular file") as caught:
             formats.read(tmp_path / name)
+        assert caught.value.hint.startswith("--run takes a run folder")
 
 
 class Canary:

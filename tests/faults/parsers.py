@@ -30,9 +30,7 @@ from w2v.configfile import load_config
 from w2v.evaluate import read_pairs, read_questions
 from w2v.formats import (
     glove,
-    parquet,
     safetensors_file,
-    tsv,
     word2vec_binary,
     word2vec_text,
     word_list,
@@ -351,10 +349,7 @@ ZIP_TOKENS = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x
 PAIRS = "# word pairs\nCat\tdog\t7.5\r\nbook\tpaper\t5\textra\n\nsun\tcaf\u00e9\t-1e-3\n".encode()
 QUESTIONS = b": capitals\nAthens Greece Oslo Norway\nParis France  Rome Italy\n\n: other\na b c d\n"
 
-FOR_OTHERS = {parquet.NAME, tsv.NAME}  # written only
-READ = [
-    kind for kind in formats.FORMATS if isinstance(kind, Format) and kind.name not in FOR_OTHERS
-]
+READ = [kind for kind in formats.FORMATS if isinstance(kind, Format) and kind.is_read]
 
 PARSERS = {
     parser.name: parser

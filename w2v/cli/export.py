@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,8 @@ from w2v.cli.options import ConfigOption, MatrixOption, RunOption, SetOption, Ve
 from w2v.errors import StorageError
 
 if TYPE_CHECKING:
-    from w2v.formats.kinds import FolderFormat, Format
+    from w2v.formats.kinds import Dtype, FolderFormat, Format, TextRule
+    from w2v.rundir import Table
     from w2v.vectors import WordVectors
 
 log = logging.getLogger(__name__)
@@ -53,26 +55,10 @@ def export(
     Example: w2v export vectors.txt
     """
     from w2v import formats
-    from w2v.formats.kinds import FolderFormat, Format
-    from w2v.runs import find_run, load_chosen, text_rule
 
     path = None if out == STDOUT else Path(out)
-    chosen: Format | FolderFormat
-    if path is None:
-        chosen = formats.resolve_stream(format, dtype=dtype)
-    else:
-        chosen = formats.resolve(path, format, dtype=dtype)
-        _require_place(path, chosen, force=force)
-    rule = None
-    if vectors is None:
-        source = find_run(run, config=config, overrides=settings or ())
-        if isinstance(chosen, FolderFormat) and chosen.has_tokenizer:
-            rule = text_rule(source)
-        table = source.load_vectors(table=matrix)
-    else:
-        table = load_chosen(
-            run, vectors=vectors, config=config, overrides=settings or (), table=matrix
-        )
+    chosen = _require_format(path, format, dtype, force=force)
+    table, rule = _load(chosen, run, vectors, config=config, overrides=settings or (), table=matrix)
     table = _selected(table, top, normalize=normalize)
     if path is None:
         formats.write_stream(table, sys.stdout.buffer, format=format)
@@ -83,13 +69,42 @@ def export(
         log.info("%s", line)
 
 
-def _require_place(path: Path, chosen: "Format | FolderFormat", *, force: bool) -> None:
-    from w2v.formats import check_free
+def _require_format(
+    path: Path | None, format: str | None, dtype: "Dtype", *, force: bool
+) -> "Format | FolderFormat":
+    """The format of OUT, once it is known that nothing is in the way."""
+    from w2v import formats
     from w2v.rundir import is_run_file
 
+    if path is None:
+        return formats.resolve_stream(format, dtype=dtype)
+    chosen = formats.resolve(path, format, dtype=dtype)
     if is_run_file(path):
         raise StorageError(f"{path} is a run's own file", hint="export to another name")
-    check_free(path, chosen, force=force)
+    formats.check_free(path, chosen, force=force)
+    return chosen
+
+
+def _load(
+    chosen: "Format | FolderFormat",
+    run: Path | None,
+    vectors: Path | None,
+    *,
+    config: str | None,
+    overrides: Sequence[str],
+    table: "Table",
+) -> tuple["WordVectors", "TextRule | None"]:
+    """The vectors, and where a format asks for it how their text became words; a run knows that."""
+    from w2v.formats.kinds import FolderFormat
+    from w2v.runs import find_run, load_chosen, text_rule
+
+    if vectors is not None:
+        found = load_chosen(run, vectors=vectors, config=config, overrides=overrides, table=table)
+        return found, None
+    source = find_run(run, config=config, overrides=overrides)
+    asks = isinstance(chosen, FolderFormat) and chosen.has_tokenizer
+    rule = text_rule(source) if asks else None
+    return source.load_vectors(table=table), rule
 
 
 def _selected(table: "WordVectors", top: int | None, *, normalize: bool) -> "WordVectors":

@@ -57,7 +57,7 @@ FORMATS: tuple[Format | FolderFormat, ...] = (
         write_half=safetensors_file.write_half,
         companion=word_list.COMPANION,
     ),
-    Format(parquet.NAME, parquet.SUFFIXES, parquet.write),
+    Format(parquet.NAME, parquet.SUFFIXES, parquet.write, is_read=False),
     Format(glove.NAME, glove.SUFFIXES, glove.write, kind="text"),
     FolderFormat(
         projector.NAME,
@@ -72,6 +72,7 @@ FORMATS: tuple[Format | FolderFormat, ...] = (
         tsv.write,
         kind="two files",
         companion=tsv.COMPANION,
+        is_read=False,
         advice=tsv.advice,
     ),
     FolderFormat(
@@ -223,7 +224,10 @@ def read(path: Path) -> WordVectors:
     except OSError as error:
         raise unreadable(path, error) from error
     if not is_regular:
-        raise DataError(f"cannot read {path}: it is no regular file")
+        hint = (
+            "--run takes a run folder; exported folders are for others" if path.is_dir() else None
+        )
+        raise DataError(f"cannot read {path}: it is no regular file", hint=hint)
     return _reader(path)(path)
 
 
@@ -253,9 +257,11 @@ def _reader(path: Path) -> Callable[[Path], WordVectors]:
 
 
 def _refusal(path: Path, what: str) -> DataError:
+    read = [kind for kind in FORMATS if isinstance(kind, Format) and kind.is_read]
+    suffixes = ", ".join(suffix for kind in read for suffix in kind.suffixes)
     return DataError(
         f"{path} is {what}: that is not read",
-        hint=f"save it as word2vec text, or as one of {', '.join(SUFFIXES)}",
+        hint=f"save it as word2vec text, or as one of {suffixes}",
     )
 
 

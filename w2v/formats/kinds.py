@@ -42,6 +42,7 @@ class Format(NamedTuple):
     kind: Literal["text", "binary", "two files"] = "binary"
     write_half: Writer | None = None  # its numbers as float16
     companion: Companion | None = None
+    is_read: bool = True  # here too, and not by others only
     advice: Callable[[Path, int], Sequence[str]] = no_advice  # what to say of so many words there
 
     def paths(self, path: Path) -> list[Path]:
