@@ -1,6 +1,9 @@
 import gzip
 import hashlib
+import json
 import os
+import platform
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from w2v import files, formats
+from w2v import __version__, files, formats
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.formats import (
     glove,
@@ -26,9 +29,12 @@ from w2v.formats import (
     word2vec_text,
     word_list,
 )
+from w2v.formats.kinds import TextRule
 from w2v.vectors import WordVectors
 
 NAMES = ["v.txt", "v.vec", "v.txt.gz", "v.vec.gz", "v.bin", "v.npy", "v.safetensors"]
+UNREAD = ["v.tsv", "v.parquet"]  # written for others only
+FOLDERS = ["projector", "model2vec"]
 SMALL = WordVectors(["a", "é"], np.array([[1, -0.5], [0.1, 2**-30]], np.float32), counts=[12, 3])
 SMALL_F4 = b"\x00\x00\x80\x3f\x00\x00\x00\xbf" + b"\xcd\xcc\xcc\x3d\x00\x00\x80\x30"
 SMALL_VOCAB = "a 12\né 3\n".encode()
@@ -47,6 +53,10 @@ def same(a, b):
 def written(path, vectors=SMALL, **kwargs):
     formats.write(vectors, path, **kwargs)
     return path.read_bytes()
+
+
+def tree(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def refused(data, tmp_path, message, name="v.txt"):
@@ -84,14 +94,109 @@ def test_the_bytes_of_npy_and_its_word_list(tmp_path):
 
 
 def test_the_bytes_of_safetensors_and_its_word_list(tmp_path):
-    digest = hashlib.sha256(SMALL_VOCAB).hexdigest()
+    table, words = (hashlib.sha256(data).hexdigest() for data in (SMALL_F4, SMALL_VOCAB))
     text = (
-        f'{{"__metadata__":{{"vocab_sha256":"{digest}"}},'
+        f'{{"__metadata__":{{"table_sha256":"{table}","vocab_sha256":"{words}"}},'
         '"embeddings":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
     ).encode()
     text = text.ljust(-(-len(text) // 8) * 8)
     assert written(tmp_path / "v.safetensors") == struct.pack("<Q", len(text)) + text + SMALL_F4
     assert (tmp_path / "v.safetensors.vocab").read_bytes() == SMALL_VOCAB
+
+
+SMALL_F2 = np.array([1, -0.5, 0.1, 2**-30], "<f2").tobytes()
+
+
+def test_the_bytes_of_half_an_npy(tmp_path):
+    text = b"{'descr': '<f2', 'fortran_order': False, 'shape': (2, 2), }".ljust(117) + b"\n"
+    found = written(tmp_path / "v.npy", dtype="f16")
+    assert found == b"\x93NUMPY\x01\x00\x76\x00" + text + SMALL_F2
+    assert SMALL_F2 == b"\x00\x3c\x00\xb8\x66\x2e\x00\x00"  # 1, -1/2, 0.1, too small
+
+
+def test_the_bytes_of_half_a_safetensors(tmp_path):
+    data = written(tmp_path / "v.safetensors", dtype="f16")
+    assert b'"embeddings":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}' in data
+    assert hashlib.sha256(SMALL_F2).hexdigest().encode() in data
+    assert data.endswith(SMALL_F2)
+    assert (len(data) - len(SMALL_F2)) % 8 == 0
+
+
+def test_the_bytes_of_projector_tables(tmp_path):
+    numbers = b"1\t-0.5\n0.100000001\t9.31322575e-10\n"
+    words = "word\tcount\tlog10 count\tnorm\na\t12\t1.0792\t1.1180\né\t3\t0.4771\t0.1000\n"
+    assert written(tmp_path / "v.tsv") == numbers
+    assert (tmp_path / "v.metadata.tsv").read_bytes() == words.encode()
+    assert written(tmp_path / "w.tsv", format="projector") == numbers
+    formats.write(SMALL, tmp_path / "folder", format="projector")
+    assert tree(tmp_path / "folder") == {
+        "vectors.tsv": numbers,
+        "metadata.tsv": words.encode(),
+        "projector_config.pbtxt": b'embeddings { tensor_name: "w2v"  tensor_path: "vectors.tsv"  '
+        b'metadata_path: "metadata.tsv" }\n',
+    }
+
+
+def test_metadata_without_counts_has_no_column_of_them(tmp_path):
+    formats.write(WordVectors(SMALL.words, SMALL.matrix), tmp_path / "v.tsv")
+    expected = "word\tnorm\na\t1.1180\né\t0.1000\n"
+    assert (tmp_path / "v.metadata.tsv").read_bytes() == expected.encode()
+    never = WordVectors(["a"], np.ones((1, 1)), counts=[0])
+    formats.write(never, tmp_path / "w.tsv")
+    assert (tmp_path / "w.metadata.tsv").read_bytes().endswith(b"\na\t0\t0.0000\t1.0000\n")
+
+
+def test_the_bytes_of_a_model2vec_folder(tmp_path):
+    formats.write(SMALL, tmp_path / "m", format="model2vec")
+    found = tree(tmp_path / "m")
+    table = SMALL_F4 + bytes(8)  # unknown words are zeros
+    text = (
+        f'{{"__metadata__":{{"table_sha256":"{hashlib.sha256(table).hexdigest()}"}},'
+        '"embeddings":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]}}'
+    ).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    assert found.pop("model.safetensors") == struct.pack("<Q", len(text)) + text + table
+    assert found.pop("tokenizer.json").decode() == (
+        '{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], '
+        '"normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, '
+        '"post_processor": null, "decoder": null, "model": {"type": "WordLevel", '
+        '"vocab": {"a": 0, "é": 1, "[UNK]": 2}, "unk_token": "[UNK]"}}\n'
+    )
+    assert json.loads(found.pop("config.json")) == {
+        "model_type": "model2vec",
+        "architectures": ["StaticModel"],
+        "hidden_dim": 2,
+        "normalize": False,
+        "max_length": None,
+        "made_by": f"w2v {__version__}",
+    }
+    static = "sentence_transformers.models.StaticEmbedding"
+    [module] = json.loads(found.pop("modules.json"))
+    assert module == {"idx": 0, "name": "0", "path": ".", "type": static}
+    assert found.pop("README.md").startswith(b"---\nlibrary_name: model2vec\n")
+    assert found == {}
+
+
+def test_the_tokenizer_cuts_text_as_training_did(tmp_path):
+    words = WordVectors(["[UNK]", "a"], np.ones((2, 1)))
+    rule = TextRule(lowercase=True, token_pattern=r"\w+")
+    formats.write(words, tmp_path / "m", format="model2vec", rule=rule)
+    found = json.loads((tmp_path / "m" / "tokenizer.json").read_bytes())
+    assert found["normalizer"] == {"type": "Lowercase"}
+    assert found["pre_tokenizer"] == {
+        "type": "Split",
+        "pattern": {"Regex": r"\w+"},
+        "behavior": "Removed",
+        "invert": True,
+    }
+    assert found["model"]["vocab"] == {"[UNK]": 0, "a": 1, "[[UNK]]": 2}
+    assert found["model"]["unk_token"] == "[[UNK]]"
+
+
+def test_a_parquet_holds_the_table_as_it_is(tmp_path):
+    data = written(tmp_path / "v.parquet", some(300, 8))
+    assert data[:4] == data[-4:] == b"PAR1"
+    assert some(300, 8).matrix.astype("<f4").tobytes() in data  # nothing shrinks in it
 
 
 def test_compressed_text_has_neither_name_nor_time(tmp_path):
@@ -102,8 +207,12 @@ def test_compressed_text_has_neither_name_nor_time(tmp_path):
 
 
 def test_equal_vectors_give_equal_bytes(tmp_path):
-    for name in NAMES:
+    for name in NAMES + UNREAD:
         assert written(tmp_path / name) == written(tmp_path / f"again-{name}")
+    for name in FOLDERS:
+        for again in ("one", "two"):
+            formats.write(SMALL, tmp_path / name / again, format=name)
+        assert tree(tmp_path / name / "one") == tree(tmp_path / name / "two")
 
 
 def test_many_rows_are_written_as_few_are(tmp_path, monkeypatch):
@@ -202,7 +311,7 @@ def test_text_is_not_called_binary_nor_binary_text(name, kind, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *UNREAD, *FOLDERS])
 def test_a_file_that_may_not_grow_is_an_error_and_no_file(name, tmp_path):
     # A limit on the size of files stands for a full disk; Python ignores its signal.
     code = (
@@ -214,15 +323,15 @@ def test_a_file_that_may_not_grow_is_an_error_and_no_file(name, tmp_path):
         "table = np.random.default_rng(0).normal(size=(90, 90)).astype(np.float32)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
-        "    formats.write(WordVectors([f'w{i}' for i in range(90)], table), Path(sys.argv[1]))\n"
+        "    vectors = WordVectors([f'w{i}' for i in range(90)], table)\n"
+        "    formats.write(vectors, Path(sys.argv[1]), format=sys.argv[2] or None)\n"
         "except StorageError as error:\n"
         "    print(error)\n"
     )
     path = tmp_path / name
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.startswith(f"cannot write {path}: File too large"), done.stderr
+    command = [sys.executable, "-c", code, str(path), name if name in FOLDERS else ""]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert re.match(rf"cannot write .*{name}.*: File too large", done.stdout), done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,6 +359,44 @@ def test_gensim_files_are_read(binary, tmp_path):
     path = tmp_path / ("v.bin" if binary else "v.txt")
     theirs.save_word2vec_format(str(path), binary=binary)
     assert same(formats.read(path), some())
+
+
+@pytest.mark.parametrize("name", ["v.npy", "v.safetensors"])
+def test_half_of_the_digits_come_back(name, tmp_path):
+    vectors = some()
+    formats.write(vectors, tmp_path / name, dtype="f16")
+    found = formats.read(tmp_path / name)
+    assert found.words == vectors.words
+    assert found.matrix.dtype == np.float32
+    assert (found.matrix == vectors.matrix.astype(np.float16).astype(np.float32)).all()
+    assert np.abs(found.matrix - vectors.matrix).max() < 2**-10  # half a step below 4
+    assert not same(found, vectors)
+    great = WordVectors(["fine", "huge"], np.array([[65504.0], [-65520.0]]))
+    with pytest.raises(DataError, match=r"float16 cannot hold the vector of 'huge': .* 65,504"):
+        formats.write(great, tmp_path / name, dtype="f16", force=True)
+    assert formats.read(tmp_path / name).words == vectors.words
+
+
+def test_numpy_and_safetensors_read_halves(tmp_path):
+    half_VD = some().matrix.astype(np.float16)
+    for name in ("v.npy", "v.safetensors"):
+        formats.write(some(), tmp_path / name, dtype="f16")
+    assert (np.load(tmp_path / "v.npy", allow_pickle=False) == half_VD).all()
+    found = safetensors.numpy.load_file(tmp_path / "v.safetensors")["embeddings"]
+    assert found.dtype == np.float16
+    assert (found == half_VD).all()
+
+
+def test_files_of_fasttext_are_read(tmp_path):
+    # FastText::saveVectors: a header, then each word with `%.5g` numbers, a space after every one.
+    data = b"3 4\n</s> 0.0012346 -1.2346e-05 0.5 -0 \nthe 1e-05 0.12346 -2 3 \n"
+    (tmp_path / "v.vec").write_bytes(data + "é 1 2 3 4 \n".encode())
+    found = formats.read(tmp_path / "v.vec")
+    assert found.words == ("</s>", "the", "é")
+    expected = [[0.0012346, -1.2346e-05, 0.5, -0.0], [1e-05, 0.12346, -2, 3], [1, 2, 3, 4]]
+    assert found.matrix.tolist() == np.array(expected, np.float32).tolist()
+    (tmp_path / "v.vec.gz").write_bytes(gzip.compress((tmp_path / "v.vec").read_bytes()))
+    assert same(formats.read(tmp_path / "v.vec.gz"), found)
 
 
 def test_files_of_the_c_tool_are_read(tmp_path):
@@ -428,6 +575,27 @@ def test_the_words_of_another_table_are_noticed(tmp_path):
         formats.read(tmp_path / "v.safetensors")
 
 
+def test_a_flipped_bit_of_a_table_is_noticed(tmp_path):
+    data = bytearray(written(tmp_path / "v.safetensors"))
+    for at in range(len(data) - len(SMALL_F4), len(data)):
+        data[at] ^= 1
+        refused(bytes(data), tmp_path, "checksum mismatch: the table in", name="v.safetensors")
+        data[at] ^= 1
+
+
+def test_what_is_written_for_others_is_refused_by_what_it_is(tmp_path):
+    for name, what in (("v.tsv", "numbers without words"), ("v.parquet", "a parquet file")):
+        formats.write(SMALL, tmp_path / name)
+        with pytest.raises(DataError, match=f"{name} is {what}.*: that is not read") as caught:
+            formats.read(tmp_path / name)
+        assert caught.value.hint.endswith("one of .txt, .vec, .bin, .npy, .safetensors")
+    for name in FOLDERS:
+        formats.write(SMALL, tmp_path / name, format=name)
+        with pytest.raises(DataError, match="no regular file") as caught:
+            formats.read(tmp_path / name)
+        assert caught.value.hint.startswith("--run takes a run folder")
+
+
 class Canary:
     def __reduce__(self):
         return os.mkdir, ("canary",)
@@ -552,11 +720,11 @@ def test_a_huge_header_is_refused_before_anything_is_allocated(name, tmp_path, m
 @pytest.mark.parametrize(
     "word", ["a b", " a", "a\n", "a\tb", "\u00a0", "a\u2003b", "a\0", "\ud800"]
 )
-@pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.npy", "v.safetensors"])
+@pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.npy", "v.safetensors", *UNREAD, *FOLDERS])
 def test_a_word_that_no_format_holds_is_refused_before_writing(word, name, tmp_path):
     vectors = WordVectors(["fine", word], np.ones((2, 2)))
     with pytest.raises(DataError, match="cannot hold the word '"):
-        formats.write(vectors, tmp_path / name)
+        formats.write(vectors, tmp_path / name, format=name if name in FOLDERS else None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -575,11 +743,17 @@ def test_a_word_too_long_to_be_read_is_not_written(tmp_path):
         (
             "v",
             None,
-            "the suffix of 'v' names no format; known: .txt, .vec, .bin, .npy, .safetensors",
+            "the suffix of 'v' names no format; known: .txt, .vec, .bin, .npy, .safetensors, .parq",
         ),
         ("v.vek", None, "did you mean .vec"),
         ("v.gz", None, "names no format"),
-        ("v.tsv", None, "names no format"),
+        ("v.tvs", None, "did you mean .tsv"),
+        ("v.tsv.gz", None, "only text is compressed; format projector is two files"),
+        ("v.parquet.gz", None, "only text is compressed; format parquet is binary"),
+        ("v.txt", "projector", "v.txt: .txt names word2vec, but format projector is a folder"),
+        ("v.tsv", "glove", "v.tsv: .tsv names projector, but format glove is text"),
+        ("v.tsv", "model2vec", "format model2vec is a folder"),
+        ("v.gz", "model2vec", "only text is compressed"),
         ("v.bin.gz", None, "only text is compressed"),
         ("v.npy.gz", None, "only text is compressed"),
         ("v.txt", "glov", "unknown format 'glov': did you mean glove"),
@@ -599,6 +773,11 @@ def test_a_name_without_a_format_is_refused(name, format, message, tmp_path):
         ("v.bin", None, "binary"),
         ("v", "npy", "npy"),
         ("v.gz", "glove", "glove"),
+        ("v.parquet", None, "parquet"),
+        ("v.TSV", None, "projector"),
+        ("v.tsv", "projector", "projector"),
+        ("v", "projector", "projector"),
+        ("v.2", "model2vec", "model2vec"),
     ],
 )
 def test_a_name_gives_a_format(name, format, expected):
@@ -637,6 +816,92 @@ def test_only_files_are_written(tmp_path):
         formats.write(SMALL, tmp_path / "file" / "v.txt")
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_is_replaced_only_by_force_and_only_if_it_is_an_export(name, tmp_path):
+    path = tmp_path / "out" / "folder"
+    formats.write(SMALL, path, format=name)
+    before = tree(path)
+    with pytest.raises(StorageError, match="folder exists already") as caught:
+        formats.write(some(), path, format=name)
+    assert caught.value.hint == "--force replaces it"
+    assert tree(path) == before
+    formats.write(some(), path, format=name, force=True)
+    assert tree(path).keys() == before.keys()
+    assert tree(path) != before
+    assert list(path.parent.iterdir()) == [path]
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match=f"folder holds notes.txt, no part of a {name}"):
+        formats.write(SMALL, path, format=name, force=True)
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_folders_of_others_are_spared(name, tmp_path):
+    path = tmp_path / "folder"
+    formats.write(SMALL, path, format=name)
+    mark = {"projector": "projector_config.pbtxt", "model2vec": "config.json"}[name]
+    (path / mark).write_text('{"normalize": true}')
+    with pytest.raises(StorageError, match=f"folder holds a {name} of others") as caught:
+        formats.write(SMALL, path, format=name, force=True)
+    assert "--force" not in caught.value.hint
+    (path / mark).unlink()
+    with pytest.raises(StorageError, match="of others"):
+        formats.write(SMALL, path, format=name, force=True)
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(StorageError, match="file is a file"):
+        formats.write(SMALL, tmp_path / "file", format=name, force=True)
+    with pytest.raises(StorageError, match="cannot write"):
+        formats.write(SMALL, tmp_path / "file" / "v", format=name)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_an_empty_folder_and_a_link_are_filled(name, tmp_path):
+    (tmp_path / "empty").mkdir()
+    formats.write(SMALL, tmp_path / "empty", format=name)
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    formats.write(some(), tmp_path / "link", format=name, force=True)
+    assert (tmp_path / "link").is_symlink()
+    formats.write(some(), tmp_path / "other", format=name)
+    assert tree(tmp_path / "empty") == tree(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_failure_leaves_the_old_folder(name, tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    formats.write(SMALL, path, format=name)
+    before = tree(path)
+
+    def fail(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(StorageError, match="No space left"):
+        formats.write(some(), path, format=name, force=True)
+    assert tree(path) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_projector_tables_are_replaced_only_by_force(tmp_path):
+    (tmp_path / "v.metadata.tsv").write_bytes(b"mine")
+    with pytest.raises(StorageError, match=r"v.metadata.tsv exists already"):
+        formats.write(SMALL, tmp_path / "v.tsv")
+    assert tree(tmp_path) == {"v.metadata.tsv": b"mine"}
+    formats.write(SMALL, tmp_path / "v.tsv", force=True)
+    assert tree(tmp_path).keys() == {"v.tsv", "v.metadata.tsv"}
+
+
+def test_an_export_sweeps_what_killed_ones_left(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here = f"{files.TEMP_PREFIX}{platform.node()}-"
+    (tmp_path / f"{here}{dead.pid}-abc").write_bytes(b"half")
+    (tmp_path / f"{here}{dead.pid}-folder").mkdir()
+    (tmp_path / f"{here}{os.getpid()}-abc").write_bytes(b"at work")
+    formats.write(SMALL, tmp_path / "v.txt")
+    assert tree(tmp_path).keys() == {f"{here}{os.getpid()}-abc", "v.txt"}
+
+
 def test_a_link_is_followed(tmp_path):
     target = tmp_path / "elsewhere" / "v.txt"
     (tmp_path / "link.txt").symlink_to(target)
@@ -670,5 +935,22 @@ def test_streams_take_text_only(tmp_path):
         formats.write_stream(SMALL, stream, format="glove")
     expected = written(tmp_path / "v.txt") + written(tmp_path / "v.vec", format="glove")
     assert (tmp_path / "out").read_bytes() == expected
-    with (tmp_path / "out").open("wb") as stream, pytest.raises(ConfigError, match="needs a file"):
-        formats.write_stream(SMALL, stream, format="npy")
+    for name in ("npy", "parquet", *FOLDERS):
+        with (
+            (tmp_path / "out").open("wb") as stream,
+            pytest.raises(ConfigError, match="needs a file"),
+        ):
+            formats.write_stream(SMALL, stream, format=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("v.txt", None), ("v.bin", None), ("v.parquet", None), ("v.tsv", None), ("v", "glove"),
+     ("v", "projector"), ("v", "model2vec")],
+)  # fmt: skip
+def test_half_precision_is_refused_by_name(name, format, tmp_path):
+    chosen = formats.resolve(name, format).name
+    message = f"format {chosen} has no f16; npy and safetensors have"
+    with pytest.raises(ConfigError, match=message):
+        formats.write(SMALL, tmp_path / name, format=format, dtype="f16")
+    assert list(tmp_path.iterdir()) == []

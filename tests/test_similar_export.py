@@ -132,7 +132,6 @@ def test_an_impossible_k_is_named(k, w2v):
         (["similar", "chip", "-c", "nowhere.yaml"], "nowhere.yaml"),
         (["export"], "Missing argument"),
         (["export", "v"], "names no format"),
-        (["export", "v.tsv"], "names no format"),
         (["export", "v.txt", "--format", "nonsense"], "unknown format"),
         (["export", "v.txt", "--matrix", "mean"], "'mean' is not one of 'center',"),
         (["export", "-", "--format", "npy"], "needs a file"),

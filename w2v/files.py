@@ -12,11 +12,13 @@ import hashlib
 import lzma
 import os
 import platform
+import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -24,6 +26,7 @@ from w2v.errors import DataError, StorageError
 from w2v.leaving import undoing
 
 TEMP_PREFIX = ".w2v-tmp-"
+STALE_S = 24 * 60 * 60  # nothing is being written for that long
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 
 
@@ -52,7 +55,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_temp_prefix(), dir=path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     temp = Path(name)
@@ -117,14 +120,14 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be written.
     """
-    build = target.with_name(f"{_build_prefix()}{os.getpid()}-{secrets.token_hex(4)}")
+    build = _temp_beside(target)
 
     def clear() -> None:
         shutil.rmtree(build, ignore_errors=True)
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_builds(target.parent)
+        sweep_stale(target.parent)
         shutil.rmtree(target, ignore_errors=True)
         build.mkdir()
         with undoing(clear):
@@ -139,6 +142,43 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
         raise unwritable(target, error) from error
     finally:
         clear()
+
+
+@contextmanager
+def swapped_folder(target: Path) -> Iterator[Path]:
+    """Yields a new folder beside `target`, for files, that takes its place if the block ends well.
+
+    What is there stays until then, and is removed whole. A process that is killed leaves the old
+    folder or the new one, but for the instant between two renames, when there is neither.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    build, old = _temp_beside(target), _temp_beside(target)
+
+    def restore() -> None:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for left in (build, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with undoing(restore):
+            build.mkdir()
+            yield build
+            for path in build.iterdir():
+                with path.open("r+b") as file:
+                    os.fsync(file.fileno())
+            fsync_folder(build)
+            if target.exists():
+                target.rename(old)
+            build.rename(target)
+        fsync_folder(target.parent)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    finally:
+        restore()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -184,6 +224,21 @@ def sweep_temporaries(folder: Path) -> None:
             stray.unlink(missing_ok=True)
 
 
+def sweep_stale(folder: Path) -> None:
+    """Removes what killed processes left half-written in `folder`, and nothing of a live one.
+
+    Stale is what a process of this machine made that is gone, and whatever is a day old.
+    """
+    for stray in folder.glob(f"{TEMP_PREFIX}*"):
+        with suppress(OSError):  # another process was first, or it is another user's
+            if not _is_stale(stray):
+                continue
+            if stray.is_dir():
+                shutil.rmtree(stray)
+            else:
+                stray.unlink()
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -209,19 +264,24 @@ def _umask() -> int:
     return mask
 
 
-def _build_prefix() -> str:
-    return f"{TEMP_PREFIX}{platform.node()}-"
+def _temp_prefix() -> str:
+    """How the names of this process's temporaries begin: they tell whose they are."""
+    return f"{TEMP_PREFIX}{platform.node()}-{os.getpid()}-"
 
 
-def _sweep_builds(folder: Path) -> None:
-    """Removes what builds left that were killed: their process, named in the folder, is gone."""
-    if os.name != "posix":
-        return
-    for stray in folder.glob(f"{_build_prefix()}*"):
-        pid = int(stray.name.removeprefix(_build_prefix()).split("-")[0])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            shutil.rmtree(stray, ignore_errors=True)
-        except PermissionError:
-            continue  # it lives, under another user
+def _temp_beside(target: Path) -> Path:
+    return target.with_name(f"{_temp_prefix()}{secrets.token_hex(4)}")
+
+
+def _is_stale(stray: Path) -> bool:
+    if time.time() - stray.stat().st_mtime > STALE_S:
+        return True
+    made_here = re.escape(f"{TEMP_PREFIX}{platform.node()}-")
+    maker = re.match(rf"{made_here}([0-9]{{1,9}})-", stray.name)
+    if maker is None or os.name != "posix":  # elsewhere signal 0 is no question
+        return False
+    try:
+        os.kill(int(maker[1]), 0)
+    except OSError as error:  # it may live, under another user
+        return isinstance(error, ProcessLookupError)
+    return False

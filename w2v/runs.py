@@ -12,6 +12,7 @@ from typing import Any
 from w2v import formats
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError
+from w2v.formats.kinds import TextRule
 from w2v.rundir import INFO, RunDir, Table
 from w2v.vectors import WordVectors
 
@@ -104,6 +105,20 @@ def load(path: str | Path) -> WordVectors:
     """
     path = Path(path)
     return RunDir(path).load_vectors() if path.is_dir() else formats.read(path)
+
+
+def text_rule(run: RunDir) -> TextRule:
+    """How the text that a run was trained on became words; another text is cut alike.
+
+    Raises:
+        DataError: the config in the run folder is missing or damaged.
+    """
+    try:
+        corpus = load_config(str(run.config)).config.corpus
+    except ConfigError as error:
+        raise DataError(f"{run.path} does not say how text becomes words: {error}") from error
+    # Those sentences are made in lower case.
+    return TextRule(corpus.lowercase or corpus.name == "pydoc", corpus.token_pattern)
 
 
 def _finished_at(info: Mapping[str, Any]) -> datetime:

@@ -140,10 +140,7 @@ class WordVectors:
     @cached_property
     def _unit_VD(self) -> Float32:
         """Every row at length 1; a zero row stays zero."""
-        norms_V = np.sqrt(np.einsum("vd,vd->v", self.matrix, self.matrix, dtype=np.float64))
-        norms_V1 = np.where(norms_V > 0, norms_V, 1.0)[:, None]
-        # Divided in float64, since a norm may be below or above all float32.
-        return np.divide(self.matrix, norms_V1, out=np.empty_like(self.matrix), casting="same_kind")
+        return unit_rows(self.matrix)
 
     def _unit64(self, ids: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float64]:
         """Some rows at length 1 in float64; the value of a row depends on nothing but the row."""
@@ -192,6 +189,22 @@ class WordVectors:
             return f"only the case differs: {_listed(same[:NUM_SPELLINGS])}"
         close = close_spellings(word, self.words)
         return f"did you mean {_listed(close)}?" if close else None
+
+
+def norms(matrix_VD: Float32) -> NDArray[np.float64]:
+    """The length of every row, shape (V,)."""
+    norms_V: NDArray[np.float64] = np.sqrt(
+        np.einsum("vd,vd->v", matrix_VD, matrix_VD, dtype=np.float64)
+    )
+    return norms_V
+
+
+def unit_rows(matrix_VD: Float32) -> Float32:
+    """Every row at length 1; a zero row stays zero."""
+    norms_V = norms(matrix_VD)
+    norms_V1 = np.where(norms_V > 0, norms_V, 1.0)[:, None]
+    # Divided in float64, since a norm may be below or above all float32.
+    return np.divide(matrix_VD, norms_V1, out=np.empty_like(matrix_VD), casting="same_kind")
 
 
 def shown(word: str) -> str:

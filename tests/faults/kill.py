@@ -7,6 +7,7 @@ lasting files are removed every other time, so that jobs begin in all the states
 At the end a job runs to its end. Prints how many were started.
 """
 
+import json
 import os
 import random
 import signal
@@ -15,9 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import safetensors.numpy
+
 from faults.treebank import COMPLETE, FAST, published, tree
 from w2v import formats
 from w2v.files import TEMP_PREFIX
+from w2v.formats import model2vec
 from w2v.sources import ptb
 
 
@@ -33,6 +37,12 @@ def export(folder: Path, source: str) -> Callable[[], object]:
     return lambda: formats.write(vectors, target, force=True)
 
 
+def export_folder(folder: Path, source: str) -> Callable[[], object]:
+    """Writes a folder in the place of a folder."""
+    vectors = formats.read(Path(source))
+    return lambda: formats.write(vectors, folder / "m", format=model2vec.NAME, force=True)
+
+
 def whole_treebank(folder: Path) -> None:
     """Raises AssertionError where a file is there, yet not the one published."""
     for name, content in tree(folder).items():
@@ -45,9 +55,23 @@ def whole_vectors(folder: Path) -> None:
         formats.read(folder / "v.txt")
 
 
+def whole_model(folder: Path) -> None:
+    """Raises where the folder is there, yet not complete."""
+    found = {path.name for path in (folder / "m").glob("*")}
+    assert found in (set(), model2vec.FILES), f"only {found}"
+    for name in found - {model2vec.MODEL, model2vec.README}:
+        json.loads((folder / "m" / name).read_bytes())
+    if found:
+        safetensors.numpy.load_file(folder / "m" / model2vec.MODEL)
+
+
 # How the longest delay follows what the last kill met: three of four jobs die before their end.
 LATER, SOONER = 1.03, 0.9
-JOBS = {"fetch": (fetch, whole_treebank), "export": (export, whole_vectors)}
+JOBS = {
+    "fetch": (fetch, whole_treebank),
+    "export": (export, whole_vectors),
+    "export-folder": (export_folder, whole_model),
+}
 
 
 def main(job: str, times: int, folder: Path, argument: str) -> None:

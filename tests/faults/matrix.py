@@ -773,7 +773,8 @@ _ROWS = (
         "similar",
         {4: ("checksum mismatch: {path} has SHA-256 {digest}, run.json says {digest}",)},
         limit_s=60,
-        note="every byte of vocab.tsv and vectors.safetensors; exported files carry no such digest",
+        note="every byte of vocab.tsv and vectors.safetensors; of exported files only .safetensors "
+        "carries such digests",
     ),
     Row(
         "V10",
@@ -825,13 +826,17 @@ _ROWS = (
     ),
     Row(
         "V15",
-        "OUT is a folder, read-only, a link, a device, a pipe, the source itself, a file",
+        "OUT is a folder, read-only, a link, a device, a pipe, the source itself, a file; "
+        "for a folder a file, somebody's folder",
         "path",
         "export",
         {
             0: (),
             5: (
                 "{path} is a folder",
+                "{path} is a file",
+                "{path} holds {name}, no part of a {name}",
+                "{path} holds a {name} of others",
                 "{path} is no regular file",
                 "{path} exists already",
                 "{path} is a run's own file",
@@ -847,8 +852,8 @@ _ROWS = (
         "at random moments: 10 times, slow: 200 times; a small tmpfs",
         "export",
         {0: (), 5: ("cannot write {path}: No space left on device ({n} bytes free)",)},
-        note="the old file, or the complete new one; what a kill leaves of a temporary file stays: "
-        "an export clears nobody's folder",
+        note="the old file or folder, or the complete new one; what a kill leaves of a temporary "
+        "one goes with the next export there",
     ),
     Row("V17", "any float32, subnormal ones too, through text", "hypothesis", "export", OK, 60.0),
     # --- C ---------------------------------------------------------------------------------------

@@ -28,7 +28,14 @@ from w2v import checkpoints, formats, resume
 from w2v.archive import Member, read_members
 from w2v.configfile import load_config
 from w2v.evaluate import read_pairs, read_questions
-from w2v.formats import glove, safetensors_file, word2vec_binary, word2vec_text, word_list
+from w2v.formats import (
+    glove,
+    safetensors_file,
+    word2vec_binary,
+    word2vec_text,
+    word_list,
+)
+from w2v.formats.kinds import Format
 from w2v.rundir import RunDir
 from w2v.runs import _finished_at
 from w2v.vectors import WordVectors
@@ -342,6 +349,8 @@ ZIP_TOKENS = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x
 PAIRS = "# word pairs\nCat\tdog\t7.5\r\nbook\tpaper\t5\textra\n\nsun\tcaf\u00e9\t-1e-3\n".encode()
 QUESTIONS = b": capitals\nAthens Greece Oslo Norway\nParis France  Rome Italy\n\n: other\na b c d\n"
 
+READ = [kind for kind in formats.FORMATS if isinstance(kind, Format) and kind.is_read]
+
 PARSERS = {
     parser.name: parser
     for parser in (
@@ -356,8 +365,17 @@ PARSERS = {
         Parser(
             "vectors",
             _any_vectors,
-            tuple(_written(kind.write) for kind in formats.FORMATS),
-            (*NUMBERS, *ENDS, b"\x1f\x8b\x08", b"\x93NUMPY\x01\0", b"\x80\x04", b"fortran_order"),
+            tuple(_written(kind.write) for kind in READ),
+            (
+                *NUMBERS,
+                *ENDS,
+                b"\x1f\x8b\x08",
+                b"\x93NUMPY\x01\0",
+                b"\x80\x04",
+                b"fortran_order",
+                b"<f2",
+                b"F16",
+            ),
         ),
         Parser("word-list", _word_list, (word_list.encode(VECTORS),), (*NUMBERS, *ENDS)),
         Parser("vocab", _vocab, (b"<unk>\t9\nchip\t7\nchips\t5\n",), (*NUMBERS, *ENDS, b"<unk>")),

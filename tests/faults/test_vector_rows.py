@@ -341,6 +341,27 @@ def test_places_that_are_no_file(row, cli, run_folder, tmp_path):
 
 
 @pytest.mark.fault("V15")
+@pytest.mark.parametrize("name", ["projector", "model2vec"])
+def test_places_that_are_no_folder_of_ours(row, cli, run_folder, tmp_path, name):
+    (run_folder.path / "config.yaml").write_text("corpus: {name: ptb}\n")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").write_text("mine")
+    expect(row, cli("export", "ours", "--format", name), 0)
+    expect(row, cli("export", "theirs", "--format", name), 0)
+    mark = {"projector": "projector_config.pbtxt", "model2vec": "config.json"}[name]
+    (tmp_path / "theirs" / mark).write_text("{}")
+    before = tree(tmp_path)
+    for out in ("file", "folder", run_folder.path, "theirs", "file/m"):
+        expect(row, cli("export", out, "--format", name, "--force"), 5)
+    expect(row, cli("export", "ours", "--format", name), 5)
+    assert tree(tmp_path) == before
+    (tmp_path / "link").symlink_to("ours")
+    expect(row, cli("export", "link", "--format", name, "--force"), 0)
+    assert tree(tmp_path / "link") == tree(tmp_path / "ours")
+
+
+@pytest.mark.fault("V15")
 def test_a_read_only_folder(row, run_folder, tmp_path, read_only):
     (tmp_path / "out").mkdir()
     with read_only(tmp_path / "out"):
@@ -376,8 +397,22 @@ def test_killed_exports(row, tmp_path, times):
     kills("export", times, tmp_path / "out", source)
     found = formats.read(tmp_path / "out" / "v.txt")
     assert found.matrix.tobytes() == vectors.matrix.tobytes()
-    for stray in (tmp_path / "out").glob(".w2v-tmp-*"):  # an export sweeps no folder of the user's
-        stray.unlink()
+    # The last export, which ran to its end, swept what the killed ones left.
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["v.txt"]
+    assert row.ends[0] == ()
+
+
+@pytest.mark.fault("V16")
+@pytest.mark.parametrize("times", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_killed_exports_of_folders(row, tmp_path, times):
+    table = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
+    source = tmp_path / "v.bin"
+    formats.write(WordVectors([f"w{i}" for i in range(3000)], table), source)
+    (tmp_path / "out").mkdir()
+    kills("export-folder", times, tmp_path / "out", source)
+    formats.write(formats.read(source), tmp_path / "calm", format="model2vec")
+    assert tree(tmp_path / "out" / "m") == tree(tmp_path / "calm")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["m"]
     assert row.ends[0] == ()
 
 

@@ -1,28 +1,33 @@
 """Vector files: which format a name means, writing one, and reading any.
 
-`WordVectors` enter and a file leaves, or the other way round. A format is a module with a name,
-suffixes, `write(vectors, file)` and `read(path)`, and a line of FORMATS; its docstring is its
-specification. A name decides how a file is written; its content decides how it is read.
+`WordVectors` enter and a file or folder leaves, or a file enters and they leave. A format is a
+module with a name, suffixes, `write(vectors, file)` and, where it is read, `read(path)`, and a line
+of FORMATS; its docstring is its specification. A name decides how a file is written; its content
+decides how it is read.
 """
 
 import difflib
-import gzip
-import io
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO
 
-from w2v.errors import ConfigError, DataError, StorageError
-from w2v.files import atomic_write, unreadable, unwritable, write_together
+from w2v.errors import ConfigError, DataError
+from w2v.files import sweep_stale, unreadable
 from w2v.formats import (
     glove,
+    model2vec,
     npy,
+    parquet,
+    projector,
     safetensors_file,
+    tsv,
     word2vec_binary,
     word2vec_text,
     word_list,
 )
+from w2v.formats.kinds import Dtype, FolderFormat, Format, TextRule
+from w2v.formats.places import check_free
 from w2v.formats.rows import check_words, header_expected, parse_header
 from w2v.formats.text_rows import (
     FIRST_LINE_BYTES,
@@ -30,60 +35,56 @@ from w2v.formats.text_rows import (
     looks_like_row,
     open_text,
 )
+from w2v.formats.writing import GZIP, write_file, write_folder
 from w2v.vectors import WordVectors
 
-GZIP = ".gz"
-GZIP_LEVEL = 4  # digits of random numbers: 6 takes three times as long for 4 % less
+__all__ = ["FORMATS", "NAMES", "SUFFIXES", "check_free", "read", "resolve", "write", "write_stream"]
 
-
-class Format(NamedTuple):
-    """One way to write vectors."""
-
-    name: str
-    suffixes: tuple[str, ...]
-    write: Callable[[WordVectors, BinaryIO], None]
-    read: Callable[[Path], WordVectors]
-    is_text: bool = False  # may be compressed, may go to a terminal
-    has_word_list: bool = False  # numbers only: the words lie in OUT.vocab
-
-
-FORMATS = (
-    Format(
-        word2vec_text.NAME,
-        word2vec_text.SUFFIXES,
-        word2vec_text.write,
-        word2vec_text.read,
-        is_text=True,
-    ),
-    Format(
-        word2vec_binary.NAME,
-        word2vec_binary.SUFFIXES,
-        word2vec_binary.write,
-        word2vec_binary.read,
-    ),
+FORMATS: tuple[Format | FolderFormat, ...] = (
+    Format(word2vec_text.NAME, word2vec_text.SUFFIXES, word2vec_text.write, kind="text"),
+    Format(word2vec_binary.NAME, word2vec_binary.SUFFIXES, word2vec_binary.write),
     Format(
         npy.NAME,
         npy.SUFFIXES,
         npy.write,
-        npy.read,
-        has_word_list=True,
+        write_half=npy.write_half,
+        companion=word_list.COMPANION,
     ),
     Format(
         safetensors_file.NAME,
         safetensors_file.SUFFIXES,
         safetensors_file.write,
-        safetensors_file.read,
-        has_word_list=True,
+        write_half=safetensors_file.write_half,
+        companion=word_list.COMPANION,
     ),
-    Format(
-        glove.NAME,
-        glove.SUFFIXES,
-        glove.write,
-        glove.read,
-        is_text=True,
+    Format(parquet.NAME, parquet.SUFFIXES, parquet.write, is_read=False),
+    Format(glove.NAME, glove.SUFFIXES, glove.write, kind="text"),
+    FolderFormat(
+        projector.NAME,
+        projector.contents,
+        projector.FILES,
+        projector.MARK,
+        advice=projector.advice,
+    ),
+    Format(  # the same tables, named like the folder
+        tsv.NAME,
+        tsv.SUFFIXES,
+        tsv.write,
+        kind="two files",
+        companion=tsv.COMPANION,
+        is_read=False,
+        advice=tsv.advice,
+    ),
+    FolderFormat(
+        model2vec.NAME,
+        model2vec.contents,
+        model2vec.FILES,
+        model2vec.MARK,
+        advice=model2vec.advice,
+        has_tokenizer=True,
     ),
 )
-NAMES = tuple(known.name for known in FORMATS)
+NAMES = tuple(dict.fromkeys(known.name for known in FORMATS))
 SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 _TEXT_SUFFIXES = (*word2vec_text.SUFFIXES, GZIP)
 _HEAD_BYTES = 16
@@ -106,23 +107,26 @@ REFUSED_MAGIC = {
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
     b"PK\x03\x04": "a zip archive, or a torch file",
+    parquet.MAGIC: "a parquet file, which is for other programs",
     b"\xba\x16\x4f\x2f": "a fastText model",
 }
 
 
-def resolve(path: str | Path, format: str | None = None) -> Format:
+def resolve(
+    path: str | Path, format: str | None = None, *, dtype: Dtype = "f32"
+) -> Format | FolderFormat:
     """The format that a name asks for: `format` where it is given, else the suffix.
 
     Raises:
-        ConfigError: neither is known, or a binary format is to be compressed.
+        ConfigError: neither is known, or they do not go together with each other or `dtype`.
     """
     path = Path(path)
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     zipped = suffixes[-1:] == [GZIP]
     suffix = "".join(suffixes[-2:-1] if zipped else suffixes[-1:])
-    if format is None:
-        found = next((known for known in FORMATS if suffix in known.suffixes), None)
-    else:
+    named = next((known for known in FORMATS if suffix in known.suffixes), None)
+    found = named
+    if format is not None and (named is None or named.name != format):
         found = next((known for known in FORMATS if known.name == format), None)
     if found is None and format is not None:
         raise ConfigError(f"unknown format {format!r}{_meant(format, NAMES)}")
@@ -131,82 +135,67 @@ def resolve(path: str | Path, format: str | None = None) -> Format:
             f"the suffix of {str(path)!r} names no format{_meant(suffix, SUFFIXES)}",
             hint=f"--format names one: {', '.join(NAMES)}",
         )
-    named = next((known for known in FORMATS if suffix in known.suffixes), found)
-    if named.is_text != found.is_text:
-        kind = "text" if found.is_text else "no text"
-        raise ConfigError(f"{path}: {suffix} names {named.name}, but format {found.name} is {kind}")
-    if zipped and not found.is_text:
-        raise ConfigError(f"{path}: only text is compressed, and format {found.name} is binary")
+    if named is not None and named.kind != found.kind:
+        but = f"but format {found.name} is {found.kind}"
+        raise ConfigError(f"{path}: {suffix} names {named.name}, {but}")
+    if zipped and found.kind != "text":
+        raise ConfigError(f"{path}: only text is compressed; format {found.name} is {found.kind}")
+    _check_dtype(found, dtype)
     return found
 
 
-def resolve_stream(format: str | None = None) -> Format:
+def resolve_stream(format: str | None = None, *, dtype: Dtype = "f32") -> Format:
     """The format for a stream: text, word2vec's by default.
 
     Raises:
-        ConfigError: `format` is not known, or not text.
+        ConfigError: `format` is not known, or not text, or not of that `dtype`.
     """
-    found = resolve("", format or word2vec_text.NAME)
-    if not found.is_text:
-        raise ConfigError(f"format {found.name} is binary: it needs a file, not '-'")
+    found = resolve("", format or word2vec_text.NAME, dtype=dtype)
+    if isinstance(found, FolderFormat) or found.kind != "text":
+        raise ConfigError(f"format {found.name} is {found.kind}: it needs a file, not '-'")
     return found
 
 
-def check_free(path: Path, format: Format, *, force: bool) -> None:
-    """Refuses a place where a file of that format must not be written.
-
-    Raises:
-        StorageError: something other than a file is there, or a file is and not `force`.
-    """
-    for target in [path, word_list.beside(path)] if format.has_word_list else [path]:
-        try:
-            mode = target.stat().st_mode
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise unwritable(target, error) from error
-        if stat.S_ISDIR(mode):
-            raise StorageError(f"{target} is a folder")
-        # A link to a file that has no name any more, as /dev/stdout may be, leads nowhere.
-        if not stat.S_ISREG(mode) or not target.resolve().exists():
-            raise StorageError(f"{target} is no regular file", hint="OUT - writes text to stdout")
-        if not force:
-            raise StorageError(f"{target} exists already", hint="--force replaces it")
+def _check_dtype(found: Format | FolderFormat, dtype: Dtype) -> None:
+    if dtype == "f16" and found.write_half is None:
+        able = " and ".join(known.name for known in FORMATS if known.write_half)
+        raise ConfigError(f"format {found.name} has no f16; {able} have")
 
 
 def write(
-    vectors: WordVectors, path: Path, *, format: str | None = None, force: bool = False
+    vectors: WordVectors,
+    path: Path,
+    *,
+    format: str | None = None,
+    force: bool = False,
+    dtype: Dtype = "f32",
+    rule: TextRule | None = None,
 ) -> None:
-    """Writes a vector file, whole or not at all; a symbolic link is followed.
+    """Writes a vector file or folder, whole or not at all; a symbolic link is followed.
+
+    Temporary files that a killed process left beside it are removed.
 
     Args:
         vectors: what to write.
         path: where; the suffix decides the format, `.gz` after it compresses text.
         format: a name of NAMES, stronger than the suffix.
-        force: replace what is there.
+        force: replace what is there; a folder only where it is an earlier export.
+        dtype: how numbers are kept; f16 by some formats only.
+        rule: for a folder with a tokenizer: how it cuts a text; None: at white space.
 
     Raises:
-        ConfigError: the format is not known.
-        DataError: the format cannot hold a word.
-        StorageError: the file is there already, or cannot be written.
+        ConfigError: the format is not known, or not of that dtype.
+        DataError: the format cannot hold a word, or the dtype a number.
+        StorageError: there is something already, or it cannot be written.
     """
-    chosen = resolve(path, format)
+    chosen = resolve(path, format, dtype=dtype)
     check_words(vectors, format=chosen.name)
     check_free(path, chosen, force=force)
-    if chosen.has_word_list:
-        buffer = io.BytesIO()
-        chosen.write(vectors, buffer)
-        words = word_list.encode(vectors)
-        list_path = word_list.beside(path).resolve()
-        write_together({list_path: words, path.resolve(): buffer.getbuffer()})
-        return
-    with atomic_write(path.resolve()) as file:
-        if path.suffix.lower() != GZIP:
-            chosen.write(vectors, file)
-            return
-        # No name and no time inside, so that equal vectors give equal bytes.
-        with gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as zipped:
-            chosen.write(vectors, cast(BinaryIO, zipped))
+    sweep_stale(path.resolve().parent)
+    if isinstance(chosen, FolderFormat):
+        write_folder(vectors, path, chosen, rule=rule or TextRule())
+    else:
+        write_file(vectors, path, chosen, dtype=dtype)
 
 
 def write_stream(vectors: WordVectors, stream: BinaryIO, *, format: str | None = None) -> None:
@@ -235,7 +224,10 @@ def read(path: Path) -> WordVectors:
     except OSError as error:
         raise unreadable(path, error) from error
     if not is_regular:
-        raise DataError(f"cannot read {path}: it is no regular file")
+        hint = (
+            "--run takes a run folder; exported folders are for others" if path.is_dir() else None
+        )
+        raise DataError(f"cannot read {path}: it is no regular file", hint=hint)
     return _reader(path)(path)
 
 
@@ -256,6 +248,8 @@ def _reader(path: Path) -> Callable[[Path], WordVectors]:
         if parse_header(first_line) is None:
             if count_trailing_numbers(first_line):
                 return glove.read
+            if tsv.is_row(first_line):
+                raise _refusal(path, "numbers without words, as the embedding projector has them")
             raise header_expected(path)
         if looks_like_row(file.readline(FIRST_LINE_BYTES), named_text=suffix in _TEXT_SUFFIXES):
             return word2vec_text.read
@@ -263,9 +257,11 @@ def _reader(path: Path) -> Callable[[Path], WordVectors]:
 
 
 def _refusal(path: Path, what: str) -> DataError:
+    read = [kind for kind in FORMATS if isinstance(kind, Format) and kind.is_read]
+    suffixes = ", ".join(suffix for kind in read for suffix in kind.suffixes)
     return DataError(
         f"{path} is {what}: that is not read",
-        hint=f"save it as word2vec text, or as one of {', '.join(SUFFIXES)}",
+        hint=f"save it as word2vec text, or as one of {suffixes}",
     )
 
 

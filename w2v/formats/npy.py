@@ -6,6 +6,8 @@ r"""numpy's own, `.npy`: the table for `numpy.load`, the words in `OUT.vocab`.
                                                         N bytes of ASCII, spaces and \n at the end
     v11 ... vVD                                         little-endian float32, row after row
 
+or '<f2' and float16, half the size and three digits.
+
 The header is matched, not evaluated, and an array of objects is a pickle: both are refused here.
 Words: see `w2v.formats.word_list`. Nothing ties the two files together but their lengths; take
 `.safetensors` where that matters.
@@ -16,11 +18,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from w2v.errors import DataError
 from w2v.files import unreadable
 from w2v.formats import word_list
-from w2v.formats.rows import Header, assemble, check_header
+from w2v.formats.rows import Header, assemble, check_header, halved
 from w2v.vectors import WordVectors
 
 NAME = "npy"
@@ -29,7 +32,7 @@ MAGIC = b"\x93NUMPY"
 
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)"
-    rb"\{'descr': '<f4', 'fortran_order': (False|True), "
+    rb"\{'descr': '<f(2|4)', 'fortran_order': (False|True), "
     rb"'shape': \(([0-9]{1,18}), ([0-9]{1,18})\), \} *\n",
     re.DOTALL,
 )
@@ -39,10 +42,12 @@ _TEXT_AT = _LENGTH_AT + 2
 
 def write(vectors: WordVectors, file: BinaryIO) -> None:
     """Writes the table."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": vectors.matrix.shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    # Not numpy's write_array: its C buffer loses the error of a full disk.
-    file.write(vectors.matrix.astype("<f4", copy=False).tobytes())
+    _write(vectors.matrix.astype("<f4", copy=False), file)
+
+
+def write_half(vectors: WordVectors, file: BinaryIO) -> None:
+    """Writes the table in float16. Raises `DataError` where a number is too great."""
+    _write(halved(vectors), file)
 
 
 def read(path: Path) -> WordVectors:
@@ -58,14 +63,21 @@ def read(path: Path) -> WordVectors:
             match = _HEADER.fullmatch(start + file.read(length))
             if match is None:
                 raise DataError(f"{path}: expected a .npy of float32 in two dimensions")
-            header = Header(int(match[3]), int(match[4]))
+            width, header = int(match[2]), Header(int(match[4]), int(match[5]))
             room = path.stat().st_size - file.tell()
-            check_header(path, header, row_bytes=4 * header.dim, available=room)
-            if room > 4 * header.num_words * header.dim:
+            check_header(path, header, row_bytes=width * header.dim, available=room)
+            if room > width * header.num_words * header.dim:
                 raise DataError(f"{path}: more bytes than the table of {header} has")
-            flat = np.fromfile(file, "<f4")
+            flat = np.fromfile(file, f"<f{width}")
     except OSError as error:
         raise unreadable(path, error) from error
-    matrix_VD = flat.reshape(header, order="F" if match[2] == b"True" else "C")
+    matrix_VD = flat.reshape(header, order="F" if match[3] == b"True" else "C")
     listed = word_list.read(path)
     return assemble(path, listed.words, matrix_VD, counts=listed.counts)
+
+
+def _write(matrix_VD: NDArray[np.floating], file: BinaryIO) -> None:
+    header = {"descr": matrix_VD.dtype.str, "fortran_order": False, "shape": matrix_VD.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    # Not numpy's write_array: its C buffer loses the error of a full disk.
+    file.write(matrix_VD.tobytes())

@@ -84,6 +84,23 @@ def check_words(vectors: WordVectors, *, format: str) -> None:
             )
 
 
+def halved(vectors: WordVectors) -> NDArray[np.float16]:
+    """The table in float16: three digits, numbers up to 65,504.
+
+    Raises:
+        DataError: a number is beyond that.
+    """
+    with np.errstate(over="ignore"):
+        half_VD = vectors.matrix.astype("<f2")
+    if not np.isfinite(half_VD).all():
+        row = int(np.argmin(np.isfinite(half_VD).all(axis=1)))
+        raise DataError(
+            f"float16 cannot hold the vector of {shown(vectors.words[row])}: it ends at 65,504",
+            hint="--dtype f32 holds all, and --normalize makes every number at most 1",
+        )
+    return half_VD
+
+
 def decode_word(raw: bytes, *, place: str) -> str:
     """A word of a file as text; `place` begins the message where it is none.
 
@@ -104,7 +121,7 @@ def decode_word(raw: bytes, *, place: str) -> str:
 def assemble(
     path: Path,
     words: Sequence[str],
-    matrix_VD: NDArray[np.float32],
+    matrix_VD: NDArray[np.floating],
     *,
     counts: Sequence[int] | None = None,
 ) -> WordVectors:

@@ -13,7 +13,7 @@ Legend: V = words, D = dimensions.
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -42,16 +42,19 @@ _NUMBER = re.compile(_FINITE + rb"|" + _NOT_FINITE)
 
 def write_rows(vectors: WordVectors, file: BinaryIO) -> None:
     """Writes every row, in the order of ids."""
+    row_format = "%s" + " %.9g" * vectors.matrix.shape[1] + "\n"
+    for words, rows in row_chunks(vectors):
+        pairs = zip(words, rows, strict=True)
+        file.write("".join([row_format % (word, *numbers) for word, numbers in pairs]).encode())
+
+
+def row_chunks(vectors: WordVectors) -> Iterator[tuple[Sequence[str], list[list[float]]]]:
+    """Words and their numbers, as many as are formatted at once, in the order of ids."""
     num_words, dim = vectors.matrix.shape
-    row_format = "%s" + " %.9g" * dim + "\n"
     step = max(1, CHUNK_NUMBERS // dim)
     for start in range(0, num_words, step):
-        rows = zip(
-            vectors.words[start : start + step],
-            vectors.matrix[start : start + step].tolist(),
-            strict=True,
-        )
-        file.write("".join([row_format % (word, *numbers) for word, numbers in rows]).encode())
+        stop = start + step
+        yield vectors.words[start:stop], vectors.matrix[start:stop].tolist()
 
 
 def read_rows(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2v.errors import DataError
+from w2v.formats.kinds import Companion
 from w2v.formats.rows import decode_word
 from w2v.vectors import WordVectors
 
@@ -38,6 +39,9 @@ def encode(vectors: WordVectors) -> bytes:
         pairs = zip(vectors.words, vectors.counts, strict=True)
         lines = [f"{word} {count}\n" for word, count in pairs]
     return "".join(lines).encode()
+
+
+COMPANION = Companion(beside, encode)
 
 
 def read(path: Path) -> WordList:
