@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from w2v.errors import ConfigError, DataError, StorageError
-from w2v.files import atomic_write, unreadable, unwritable, write_together
+from w2v.errors import ConfigError, DataError
+from w2v.files import atomic_write, require_free, unreadable, write_together
 from w2v.formats import (
     glove,
     npy,
@@ -159,19 +159,7 @@ def check_free(path: Path, format: Format, *, force: bool) -> None:
         StorageError: something other than a file is there, or a file is and not `force`.
     """
     for target in [path, word_list.beside(path)] if format.has_word_list else [path]:
-        try:
-            mode = target.stat().st_mode
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise unwritable(target, error) from error
-        if stat.S_ISDIR(mode):
-            raise StorageError(f"{target} is a folder")
-        # A link to a file that has no name any more, as /dev/stdout may be, leads nowhere.
-        if not stat.S_ISREG(mode) or not target.resolve().exists():
-            raise StorageError(f"{target} is no regular file", hint="OUT - writes text to stdout")
-        if not force:
-            raise StorageError(f"{target} exists already", hint="--force replaces it")
+        require_free(target, force=force, otherwise="OUT - writes text to stdout")
 
 
 def write(
