@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from matplotlib import rc_context, rcParamsDefault
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
@@ -25,7 +26,7 @@ DOTS_PER_INCH = 150
 FONT = "DejaVu Sans"  # comes with matplotlib
 NO_FONTS = ("Last Resort", ".")  # which have a box for every letter, or are the system's own
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": GRAY,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -47,8 +48,11 @@ _STYLE = {
 @contextmanager
 def style(texts: Sequence[str] = ()) -> Iterator[None]:
     """The settings under which a figure is made or saved, with fonts that have these letters."""
-    rc = {key: value for key, value in rcParamsDefault.items() if not key.startswith("backend")}
-    with rc_context({**rc, **_STYLE, "font.family": fonts_for("".join(texts))}):
+    with rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # said by `fonts_for`
+        rcdefaults()
+        rcParams.update(_STYLE)
+        rcParams["font.family"] = fonts_for("".join(texts))
         yield
 
 
@@ -58,8 +62,7 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    with style(), atomic_write(path.resolve()) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # said by `fonts_for`
+    with style(), atomic_write(path.resolve()) as file:
         format = path.suffix.lower().removeprefix(".")
         metadata = {"Date": None} if format == "svg" else {}
         figure.savefig(file, format=format, metadata=metadata)

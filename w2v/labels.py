@@ -47,7 +47,7 @@ def place_labels(
     figure = axes.get_figure(root=True)
     if figure is None:
         raise AssertionError("axes are in a figure")
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer: RendererAgg = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     frame = axes.get_window_extent(renderer)
     radius = figure.dpi / 72  # of a dot, in pixels
     taken = _Boxes(len(labels) + len(dots))

@@ -135,4 +135,4 @@ def _columns(map: WordMap, x_N: Floats, y_N: Floats) -> dict[str, object]:
 def _around(places_N: Floats) -> Range1d:
     first, last = float(places_N.min()), float(places_N.max())
     margin = MARGIN * (last - first) or 1.0
-    return Range1d(first - margin, last + margin)
+    return Range1d(start=first - margin, end=last + margin)

@@ -145,7 +145,7 @@ def map_figure(map: WordMap) -> Figure:
     with style(map.words):
         figure = Figure(figsize=SQUARE, dpi=DOTS_PER_INCH)
         axes = figure.add_subplot()
-        axes.scatter(*xy_N2.T, c=colors, s=12, linewidths=0, alpha=0.8, zorder=3)
+        axes.scatter(xy_N2[:, 0], xy_N2[:, 1], c=colors, s=12, linewidths=0, alpha=0.8, zorder=3)
         axes.set_title(map.title)
         axes.margins(0.06)
         if map.projection.method == "pca":

@@ -84,4 +84,5 @@ def _commonest(vectors: WordVectors, top: int) -> list[int]:
     """Ids by falling count; without counts the first ones, as vector files are sorted."""
     if vectors.counts is None:
         return list(range(min(top, len(vectors))))
-    return np.argsort(-np.array(vectors.counts), kind="stable")[:top].tolist()
+    ids: list[int] = np.argsort(-np.array(vectors.counts), kind="stable")[:top].tolist()
+    return ids
