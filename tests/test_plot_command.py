@@ -1,6 +1,7 @@
 """`w2v plot` from outside: what is drawn from what, what is refused, and before which work."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -267,6 +268,13 @@ def process(*arguments, cwd, **options):
     return subprocess.run(
         command, cwd=cwd, stderr=subprocess.PIPE, timeout=120, check=False, **options
     )
+
+
+@pytest.mark.slow
+def test_matplotlib_says_nothing_of_its_caches(run, tmp_path):
+    env = os.environ | {"MPLCONFIGDIR": str(tmp_path / "new")}
+    done = process("loss", "runs/tiny", cwd=tmp_path, stdout=subprocess.PIPE, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"loss.png\n", b"")
 
 
 @pytest.mark.slow

@@ -172,6 +172,7 @@ def _free(path: Path, suffixes: Sequence[str], *, force: bool) -> Path:
         raise ConfigError(f"{str(path)!r} is no {' or '.join(suffixes)} file", hint="-o OUT.png")
     if path.suffix.lower() != PAGE:
         require_extra("plot", "matplotlib")
+        logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
     require_free(path, force=force)
     require_writable(path.parent)
     return path
