@@ -38,7 +38,9 @@ LAYERS = {
     "leaving": 0,
     "names": 0,
     "sentences": 0,
+    "colors": 0,
     "schedule": 1,
+    "extras": 1,
     "files": 1,
     "loader": 1,
     "config": 2,
@@ -49,6 +51,7 @@ LAYERS = {
     "download": 3,
     "vocab": 3,
     "vectors": 3,
+    "projection": 3,
     "sources": 4,
     "devices": 3,
     "sampling": 4,
@@ -57,9 +60,14 @@ LAYERS = {
     "selection": 4,
     "corpus": 5,
     "draws": 5,
+    "canvas": 4,
+    "labels": 4,
+    "wordmap": 4,
+    "map_page": 5,
     "batches": 6,
     "feed": 6,
     "fixed": 7,
+    "lengths": 6,
     "model": 5,
     "optimizers": 6,
     "memory": 4,
@@ -72,6 +80,8 @@ LAYERS = {
     "locks": 3,
     "resume": 10,
     "runs": 10,
+    "metrics": 10,
+    "plots": 11,
     "record": 11,
     "training": 12,
     "cli": 13,
@@ -260,6 +270,10 @@ def test_using_vectors_stays_light(module, tmp_path):
         ["similar", "red", "-k", "1", "--vectors", "tiny.vec"],
         ["export", "copy.vec", "--run", "tiny"],
         ["config", "show"],
+        ["plot", "--help"],
+        ["plot", "loss", "tiny"],
+        ["plot", "map", "red", "--run", "tiny"],
+        ["plot", "map", "-o", "map.html", "--run", "tiny"],
     ],
     ids=" ".join,
 )
@@ -268,7 +282,14 @@ def test_commands_that_do_not_train_stay_light(arguments, tmp_path):
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
     table_VD = np.eye(3, dtype=np.float32)
     run = RunDir(tmp_path / "tiny")
-    run.write_finished({}, vocab=vocab, center_VD=table_VD, context_VD=table_VD)
+    report = b'{"event": "epoch", "epoch": 1, "loss": 0.5, "words": 3}\n'
+    run.write_finished(
+        {"corpus": {"raw_words": 3}},
+        vocab=vocab,
+        center_VD=table_VD,
+        context_VD=table_VD,
+        others={run.metrics: report},
+    )
     code = f"import w2v.cli.main\nw2v.cli.main.main({arguments!r})"
     assert heavy_after(code, cwd=tmp_path) == set()
 

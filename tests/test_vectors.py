@@ -240,3 +240,17 @@ def test_any_unknown_word_gets_an_answer(word, words):
     else:
         with pytest.raises(DataError):
             vectors.index(word)
+
+
+@pytest.mark.parametrize("product_bytes", [1, 600, 2**26])
+def test_neighbors_of_many_words_are_those_of_each(product_bytes, monkeypatch):
+    monkeypatch.setattr("w2v.vectors.PRODUCT_BYTES", product_bytes)
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(50, 6)).astype(np.float32)
+    matrix[7], matrix[9:13] = 0, matrix[3]  # no direction; ties
+    vectors = WordVectors([f"w{i}" for i in range(50)], matrix)
+    ids = [3, 7, 0, 49, 10, 3]
+    found = list(vectors.neighbors(ids, 5))
+    assert found == [vectors.similar(f"w{i}", k=5) for i in ids]
+    assert [len(near) for near in vectors.neighbors([1], 1000)] == [49]
+    assert list(vectors.neighbors([], 5)) == []

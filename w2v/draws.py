@@ -119,8 +119,7 @@ def draw_span(text: SpanText, sampler: Sampler, draws: torch.Generator) -> Span:
     """
     ids_N, room = text.ids_N.long(), text.room
     device = ids_N.device
-    chance_N = torch.rand(len(ids_N), generator=draws, device=device)
-    kept_N = chance_N < sampler.keep_prob_V[ids_N]
+    kept_N = draw_kept(ids_N, sampler.keep_prob_V, draws)
     kept_before = torch.nn.functional.pad(kept_N.cumsum(0), (1, 0))
     borders_S = kept_before[text.offsets_S]  # where each sentence starts among the kept words
     if room is None:
@@ -137,6 +136,12 @@ def draw_span(text: SpanText, sampler: Sampler, draws: torch.Generator) -> Span:
         left_N=torch.minimum(radius_N, at_N - first_N),
         right_N=torch.minimum(radius_N, last_N - at_N),
     )
+
+
+def draw_kept(ids_N: Tensor, keep_prob_V: Tensor, draws: torch.Generator) -> Tensor:
+    """Which of these words subsampling keeps, each by its own chance; bool, shape (N,)."""
+    chance_N = torch.rand(len(ids_N), generator=draws, device=ids_N.device)
+    return chance_N < keep_prob_V[ids_N]
 
 
 def _packed(ids_N: Tensor, kept_N: Tensor, place_N: Tensor, room: int) -> Tensor:

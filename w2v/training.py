@@ -101,8 +101,28 @@ def prepare_run(
     else:
         run_dir.require_free(force=force)
     require_writable(folder)
+    corpus = open_corpus(config, data_folder=data_folder, download_progress=download_progress)
+    memory = _needs(config, corpus, kernel)
+    require_memory(memory, device.device)
+    prepare_s = time.perf_counter() - started
+    return Run(
+        config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume
+    )
+
+
+def open_corpus(
+    config: Config,
+    *,
+    data_folder: Path,
+    download_progress: Callable[[int, int | None], None] | None = None,
+) -> Corpus:
+    """The encoded text that a config names, from the cache or built. Raises as `corpus.prepare`.
+
+    Raises:
+        DownloadError: the text cannot be fetched.
+    """
     source = open_source(config.corpus, data_folder=data_folder, progress=download_progress)
-    corpus = prepare(
+    return prepare(
         source,
         lowercase=config.corpus.lowercase,
         token_pattern=config.corpus.token_pattern,
@@ -110,12 +130,6 @@ def prepare_run(
         min_count=config.vocab.min_count,
         max_size=config.vocab.max_size,
         folder=data_folder,
-    )
-    memory = _needs(config, corpus, kernel)
-    require_memory(memory, device.device)
-    prepare_s = time.perf_counter() - started
-    return Run(
-        config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume
     )
 
 

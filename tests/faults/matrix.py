@@ -829,7 +829,7 @@ _ROWS = (
         "OUT is a folder, read-only, a link, a device, a pipe, the source itself, a file; "
         "for a folder a file, somebody's folder",
         "path",
-        "export",
+        "export, plot",
         {
             0: (),
             5: (
@@ -842,6 +842,7 @@ _ROWS = (
                 "{path} is a run's own file",
                 "cannot write {path}: Permission denied",
                 "cannot write {path}: Not a directory",
+                "cannot write {path}: {folder} is read-only",
             ),
         },
         note="a link is followed; the mode is that of the umask, or of the file replaced",
@@ -1122,9 +1123,9 @@ _ROWS = (
         "S4",
         "any socket where everything is there",
         "sockets that refuse",
-        "train, similar, export, config, corpus fetch",
+        "train, similar, export, plot, config, corpus fetch",
         OK,
-        note="eval, embed, plot and info join when they exist",
+        note="eval, embed and info join when they exist",
     ),
     Row(
         "S5",
@@ -1148,7 +1149,6 @@ ROWS: dict[str, Row] = {row.id: row for row in _ROWS}
 LATER = {
     "eval": "Y, V; its test files as T5, T6, T11",
     "embed": "Y, V, T5 to T8, T11; what it writes as V13, V15, V16",
-    "plot": "Y, V; what it writes as V15",
     "info": "Y, V1 to V9",
 }
 

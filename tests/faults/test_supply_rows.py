@@ -191,8 +191,14 @@ def world(tmp_path, monkeypatch):
     put(tmp_path / "data", COMPLETE)
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
     table_VD = np.eye(3, dtype=np.float32)
-    RunDir(tmp_path / "runs" / "tiny").write_finished(
-        {}, vocab=vocab, center_VD=table_VD, context_VD=table_VD
+    run = RunDir(tmp_path / "runs" / "tiny")
+    report = b'{"event": "epoch", "epoch": 1, "loss": 0.5, "words": 3}\n'
+    run.write_finished(
+        {"corpus": {"raw_words": 3}},
+        vocab=vocab,
+        center_VD=table_VD,
+        context_VD=table_VD,
+        others={run.metrics: report},
     )
     return tmp_path
 
@@ -213,6 +219,10 @@ SMALL = [setting for setting in TINY if "corpus." not in setting]
         ["config", "check"],
         ["config", "schema"],
         ["corpus", "fetch"],
+        ["plot", "loss", "runs/tiny"],
+        ["plot", "lengths", *TINY, "--set=corpus.path=text.txt"],
+        ["plot", "map", "red", "-o", "map.svg"],
+        ["plot", "map", "-o", "map.html"],
         ["--version"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),

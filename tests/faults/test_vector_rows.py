@@ -362,10 +362,26 @@ def test_places_that_are_no_folder_of_ours(row, cli, run_folder, tmp_path, name)
 
 
 @pytest.mark.fault("V15")
+@pytest.mark.parametrize("command", [["loss"], ["lengths"], ["map"], ["map", "-o", "map.html"]])
+def test_places_where_no_picture_can_be(row, cli, run_folder, tmp_path, command):
+    name = command[-1] if "." in command[-1] else f"{command[0]}.png"
+    os.mkfifo(tmp_path / name)
+    expect(row, cli("plot", *command, "--force"), 5)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    expect(row, cli("plot", *command, "--force"), 5)
+    (tmp_path / name).rmdir()
+    (tmp_path / name).write_text("mine")
+    expect(row, cli("plot", *command), 5)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.fault("V15")
 def test_a_read_only_folder(row, run_folder, tmp_path, read_only):
     (tmp_path / "out").mkdir()
     with read_only(tmp_path / "out"):
         expect(row, process("export", "out/v.txt", cwd=tmp_path, humble=True), 5)
+        expect(row, process("plot", "map", "-o", "out/m.png", cwd=tmp_path, humble=True), 5)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -21,6 +21,7 @@ from w2v import __version__
 from w2v.cli.config import config_app
 from w2v.cli.corpus import corpus_app
 from w2v.cli.export import export
+from w2v.cli.plot import plot_app
 from w2v.cli.similar import similar
 from w2v.cli.train import train
 from w2v.errors import StorageError, W2VError
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(similar)
 app.command()(export)
+app.add_typer(plot_app, name="plot")
 app.add_typer(config_app, name="config")
 app.add_typer(corpus_app, name="corpus")
 
