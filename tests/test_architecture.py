@@ -42,6 +42,7 @@ LAYERS = {
     "files": 1,
     "loader": 1,
     "config": 2,
+    "digests": 2,
     "configfile": 3,
     "tokens": 2,
     "web": 2,
