@@ -62,7 +62,9 @@ def test_every_flipped_bit_of_a_big_file_is_noticed_at_the_next_load(big):
         read(big, expected)
         big.write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1 :])
         for _ in range(2):  # nor does a wrong file ever get a seal
-            with pytest.raises(DataError, match="checksum mismatch: .*big has SHA-256 .* run.json"):
+            with pytest.raises(
+                DataError, match=r"checksum mismatch: .*big has SHA-256 .* run\.json"
+            ):
                 read(big, expected)
         big.write_bytes(good)
 
@@ -125,5 +127,5 @@ def test_where_no_seal_can_be_written_each_load_checks(big, hashed):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match="cannot read .*nowhere: No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*nowhere: No such file"):
         read(tmp_path / "nowhere", "0" * 64)
