@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,15 @@ class Terminal:
         os.write(self.ours, keys)
         return self.read_to(until)
 
+    def wait_until_it_waits(self):
+        """A signal that comes between the prompt and the wait for keys is heeded at the next key.
+
+        That is so in Python's readline module; who types is not that fast, but a test is.
+        """
+        stat, give_up = Path(f"/proc/{self.process.pid}/stat"), time.monotonic() + 30
+        while stat.exists() and ") S " not in stat.read_text() and time.monotonic() < give_up:
+            time.sleep(0.01)
+
     def end(self, keys=b""):
         """Types the last keys; gives the exit code and what appeared."""
         if keys:
@@ -117,7 +127,7 @@ def test_words_are_completed(terminal):
     shown = asked.type(b"int\t--\tqu\t\n")
     assert b"intel --minus queen's" in shown
     assert b"chips\t0.9839" in shown  # (1.6, 0.8) / 1.78885 times (0.8, 0.6)
-    shown = asked.type(b"chi\t\t", until=b"chips")  # two of them: both are listed
+    shown = asked.type(b"chi\t\t\t", until=b"chips")  # two of them: both are listed
     assert b"chip " in shown
     asked.type(b"\n")
     assert asked.end(CTRL_D)[0] == 0
@@ -129,6 +139,7 @@ def test_lines_come_back_also_in_the_next_prompt(terminal, folder):
     asked.type(b"chip\n")
     assert b"chips\t0.8000" in asked.type(UP + b"\n")
     asked.type(b"king\n")
+    asked.wait_until_it_waits()
     assert asked.end(CTRL_C)[0] == 130
     history = folder / "state" / "w2v" / "similar_history"
     assert history.read_text().splitlines()[-1] == "king"
@@ -146,6 +157,7 @@ def test_a_signal_ends_it_and_the_terminal_is_as_before(terminal, sent, code):
     asked = terminal()
     asked.read_to(PROMPT)
     assert termios.tcgetattr(asked.ours) != asked.modes_before
+    asked.wait_until_it_waits()
     if sent != CTRL_C:
         asked.process.send_signal(sent)
     found, shown = asked.end(CTRL_C if sent == CTRL_C else b"")
