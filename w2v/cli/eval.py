@@ -50,6 +50,7 @@ def evaluate(
         typer.Argument(
             metavar="FILE...",
             show_default=False,
+            readable=False,  # is told as every file is that cannot be read
             help="Word pairs with a score, or analogies; the content tells which.",
         ),
     ] = None,
