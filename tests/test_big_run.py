@@ -1,9 +1,11 @@
 """A run of 400,000 words x 300: `w2v similar` answers in a second, its tables mapped into memory.
 
-Measured on 2 cores of an AVX-512 Xeon, 2026-11, the files in the page cache: 2.6 s before tables were
-mapped, 0.6 s of processor time since (0.25 of it imports, 0.2 the words), 1.2 s more after a change.
+Processor time is compared, since other programs share the machine; on an idle one it is the wall
+time. Measured on 2 cores of an AVX-512 Xeon, both busy, 2026-11, the files in the page cache: 0.8 s
+(0.27 of it imports), and 3.4 s before tables were mapped.
 """
 
+import resource
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ from w2v.vocab import Vocab
 
 NUM_WORDS, DIM = 400_000, 300
 TRIES = 5
-LIMIT_S = 3.0  # three times the goal: other programs share the machine
+LIMIT_S = 2.0  # twice the goal: neighbors slow a processor down, too
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +37,13 @@ def big(tmp_path_factory):
 
 
 def ask(run, *arguments):
-    """The wall time of one process, and what it printed."""
+    """The processor time of one process, and what it printed."""
     command = [sys.executable, "-m", "w2v", "similar", *arguments, "--run", str(run.path)]
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return time.perf_counter() - started, done.stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used_s, done.stdout
 
 
 @pytest.mark.slow
@@ -50,7 +54,7 @@ def test_400_000_words_answer_in_a_second(big):
     assert seal_of(run.vectors).exists()
     tries = [ask(run, *query) for _ in range(TRIES)]
     assert {out for _, out in tries} == {first}
-    assert min(wall_s for wall_s, _ in tries) < LIMIT_S
+    assert min(used_s for used_s, _ in tries) < LIMIT_S
     matrix_VD = np.memmap(run.vectors, np.float32, "r", offset=run.vectors.stat().st_size
                           - 4 * 2 * (NUM_WORDS + 1) * DIM, shape=(NUM_WORDS + 1, DIM))  # fmt: skip
     lengths_V = np.maximum(np.linalg.norm(matrix_VD, axis=1), 1e-9)
