@@ -48,7 +48,7 @@ def evaluate(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             show_default=False,
             readable=False,  # is told as every file is that cannot be read
             help="Word pairs with a score, or analogies; the content tells which.",

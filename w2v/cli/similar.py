@@ -40,7 +40,7 @@ def similar(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORD]...",
+            metavar="WORD",
             show_default=False,
             help="One query; - reads queries from stdin, one a line; none: a prompt.",
         ),
