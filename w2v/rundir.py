@@ -282,8 +282,8 @@ def _read_table(path: Path, info: Mapping[str, Any], table: Table) -> NDArray[np
 def _tensor(data: Bytes, name: str, *, path: Path) -> NDArray[np.float32]:
     """A tensor of a safetensors file as a view of the file's bytes, shape (V, D).
 
-    The format, as github.com/huggingface/safetensors has it: the length of the header as a uint64,
-    the header in JSON, the tensors; offsets count from the header's end. Its own library copies.
+    As github.com/huggingface/safetensors has it: the header's length as a uint64, the header in
+    JSON, the tensors; offsets count from the header's end. Its own library copies.
     """
     start = 8 + int.from_bytes(data[:8], "little")
     try:
