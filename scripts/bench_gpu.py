@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the repository is not i
 
 from w2v.batches import Batch, blocked_batch
 from w2v.draws import Sampler, SpanText, Streams, make_sampler
-from w2v.evaluate import Score, analogies, read_pairs, read_questions, similarity
+from w2v.evaluate import Score, analogies, similarity
 from w2v.feed import Feed
 from w2v.kernels import bmm
 from w2v.kernels.recorded import tensor_cores
@@ -41,6 +41,7 @@ from w2v.model import SkipGram
 from w2v.optimizers import SGD, make_optimizer
 from w2v.schedule import learning_rate
 from w2v.sentences import Sentences
+from w2v.testsets import read_pairs, read_questions
 from w2v.vectors import WordVectors
 
 QUESTIONS = "questions-words.txt"

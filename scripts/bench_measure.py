@@ -29,8 +29,9 @@ from bench_programs import RUN, Program
 
 import w2v
 from w2v.errors import W2VError
-from w2v.evaluate import analogies, read_pairs, read_questions, similarity
+from w2v.evaluate import analogies, similarity
 from w2v.sources import DATA_FOLDER_VARIABLE
+from w2v.testsets import read_pairs, read_questions
 from w2v.vectors import WordVectors
 
 SPEND = Path(__file__).with_name("bench_spend.py")

@@ -44,7 +44,9 @@ LAYERS = {
     "files": 1,
     "loader": 1,
     "config": 2,
+    "digests": 2,
     "configfile": 3,
+    "testsets": 2,
     "tokens": 2,
     "web": 2,
     "archive": 3,
@@ -91,7 +93,9 @@ EXEMPT = {"w2v", "w2v.__main__"}  # the public names and the door
 MEMBER = 5
 INNER_LAYERS = {
     "w2v.cli.options": 0,
+    "w2v.cli.output": 0,
     "w2v.cli.progress": 0,
+    "w2v.cli.prompt": 0,
     "w2v.cli.signals": 0,
     "w2v.cli.main": 9,
     "w2v.formats.kinds": 0,
@@ -255,7 +259,8 @@ def heavy_after(code: str, *, cwd: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["vectors", "formats", "evaluate", "rundir", "config", "cli.main"]
+    "module",
+    ["vectors", "formats", "evaluate", "testsets", "digests", "rundir", "config", "cli.main"],
 )
 def test_using_vectors_stays_light(module, tmp_path):
     assert heavy_after(f"import w2v.{module}", cwd=tmp_path) == set()
@@ -268,6 +273,8 @@ def test_using_vectors_stays_light(module, tmp_path):
         ["similar", "--help"],
         ["similar", "red", "-k", "1", "--run", "tiny"],
         ["similar", "red", "-k", "1", "--vectors", "tiny.vec"],
+        ["similar", "red", "--run", "tiny", "--restrict", "1", "--matrix", "sum"],
+        ["eval", "pairs.tsv", "--run", "tiny"],
         ["export", "copy.vec", "--run", "tiny"],
         ["config", "show"],
         ["plot", "--help"],
@@ -279,6 +286,7 @@ def test_using_vectors_stays_light(module, tmp_path):
 )
 def test_commands_that_do_not_train_stay_light(arguments, tmp_path):
     (tmp_path / "tiny.vec").write_text("2 2\nred 1 0\nblue 1 1\n")
+    (tmp_path / "pairs.tsv").write_text("red\tblue\t1\n")
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
     table_VD = np.eye(3, dtype=np.float32)
     run = RunDir(tmp_path / "tiny")

@@ -10,8 +10,9 @@ import w2v
 from w2v import training
 from w2v.configfile import load_config
 from w2v.draws import SpanText, draw_span, make_sampler
-from w2v.evaluate import read_pairs, similarity
+from w2v.evaluate import similarity
 from w2v.sentences import cut
+from w2v.testsets import read_pairs
 
 LOSS_BY_EPOCH = (0.4805, 0.4264, 0.4032, 0.3797, 0.3594)  # of the chapter's own loop, measured
 CHIP = {"microprocessor", "intel", "chips", "computer"}

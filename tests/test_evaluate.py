@@ -8,18 +8,19 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2v.errors import DataError
+from w2v import evaluate
 from w2v.evaluate import (
     QUESTIONS_PER_PRODUCT,
-    Pair,
-    Question,
     analogies,
+    is_known,
     rank_data,
-    read_pairs,
-    read_questions,
+    section_scores,
+    share_interval,
     similarity,
     spearman,
+    spearman_interval,
 )
+from w2v.testsets import Pair, Question, Section, read_pairs, read_questions
 from w2v.vectors import WordVectors
 
 SMALL_INTEGERS = st.integers(-3, 3)  # a small range, so that ties are common
@@ -150,62 +151,105 @@ def test_analogies_equal_gensim_over_several_products(random_vectors, tmp_path):
     assert analogies(random_vectors, questions).value == pytest.approx(share)
 
 
-def test_pairs_are_read_with_comments_case_and_windows_line_ends(tmp_path):
-    file = tmp_path / "pairs.tsv"
-    file.write_bytes(
-        "\ufeff# word\tword\tscore\r\nTiger\tcat\t7.35\r\n\r\nnew york\tcity\t1e0\textra".encode()
-    )
-    assert read_pairs(file) == [("tiger", "cat", 7.35), ("new york", "city", 1.0)]
+def test_a_word_is_known_as_it_is_written_else_lower_cased():
+    words = ["US", "us", "we", "Paris"]
+    vectors = WordVectors(words, np.array([[1, 0], [0, 1], [1, 1], [1, 2]], np.float32))
+    pairs = [Pair("US", "we", 3), Pair("us", "WE", 2), Pair("Us", "we", 2), Pair("paris", "we", 1)]
+    assert similarity(vectors, pairs).num_items == 3  # a lower-cased word never finds a capital
+    cosines = [similarity(vectors, [*pairs[:1], pair]).value for pair in pairs[1:3]]
+    assert all(map(math.isnan, cosines))  # equal cosines: "Us" was "us"
+    questions = [Question("US", "us", "We", "PARIS"), Question("US", "us", "We", "Paris")]
+    assert analogies(vectors, questions)[2:] == (1, 1)
+    assert is_known(vectors, ("US", "WE"))
+    assert not is_known(vectors, ("US", "paris"))
 
 
-@pytest.mark.parametrize("line", ["tiger\tcat", "tiger cat 7.35", "tiger\t\t7.35", "tiger"])
-def test_a_missing_column_is_named_by_its_line(tmp_path, line):
-    file = tmp_path / "pairs.tsv"
-    file.write_text(f"# comment\na\tb\t1\n{line}\n")
-    with pytest.raises(DataError, match=r"pairs\.tsv, line 3: expected word, word and score"):
-        read_pairs(file)
-
-
-@pytest.mark.parametrize("score", ["high", "nan", "inf", "1,5"])
-def test_a_score_that_is_no_number_is_named_by_its_line(tmp_path, score):
-    file = tmp_path / "pairs.tsv"
-    file.write_text(f"tiger\tcat\t{score}\n")
-    with pytest.raises(DataError, match="line 1: expected a number in the third column"):
-        read_pairs(file)
-
-
-def test_a_bad_line_is_shown_in_part(tmp_path):
-    file = tmp_path / "pairs.tsv"
-    file.write_text("x" * 10_000)
-    with pytest.raises(DataError) as caught:
-        read_pairs(file)
-    assert len(str(caught.value)) < 300
-
-
-def test_questions_fold_case_and_skip_sections(tmp_path):
-    file = tmp_path / "questions.txt"
-    file.write_text(": capitals\nAthens Greece Oslo Norway\n\n: family\nboy girl king queen\n")
-    assert read_questions(file) == [
-        ("athens", "greece", "oslo", "norway"),
-        ("boy", "girl", "king", "queen"),
+def test_sections_semantic_syntactic_and_total(vectors):
+    right = Question("man", "king", "woman", "queen")
+    wrong, unknown = right._replace(expected="apple"), right._replace(a="zebra")
+    sections = [
+        Section("family", [right, wrong, unknown]),
+        Section("empty", []),
+        Section("gram1-plural", [wrong]),
+        Section("gram2-past", [unknown]),
     ]
+    scores = {score.name: score[1:] for score in section_scores(vectors, sections)}
+    assert list(scores) == [
+        *("family", "empty", "gram1-plural", "gram2-past"),
+        *("semantic", "syntactic", "total"),
+    ]
+    assert scores["family"] == scores["semantic"] == (0.5, 2, 1)
+    assert math.isnan(scores["empty"][0])
+    assert scores["empty"][1:] == (0, 0)
+    assert scores["syntactic"] == (0, 1, 1)
+    assert scores["total"] == (pytest.approx(1 / 3), 3, 2)
 
 
-@pytest.mark.parametrize("line", ["a b c", "a b c d e"])
-def test_a_question_has_four_words(tmp_path, line):
+@pytest.mark.parametrize("name", ["family", "gram1-plural", ""])
+def test_one_kind_of_sections_has_no_kinds(vectors, name):
+    sections = [Section(name, [Question("man", "king", "woman", "queen")])]
+    names = [score.name for score in section_scores(vectors, sections)]
+    assert names == ([name, "total"] if name else ["total"])
+
+
+def test_sections_equal_gensims(random_vectors, tmp_path):
+    rng = np.random.default_rng(3)
+    sections = []
+    for name in ("one", "two"):
+        triples = rng.integers(0, 60, (40, 3)).tolist()
+        answers = [_brute_force(random_vectors, *triple) for triple in triples]
+        expected = [row if n % 3 else n for n, row in enumerate(answers)]
+        rows = [[*triple, last] for triple, last in zip(triples, expected, strict=True)]
+        sections.append(Section(name, [Question(*(f"w{i}" for i in row)) for row in rows]))
     file = tmp_path / "questions.txt"
-    file.write_text(f": section\n{line}\n")
-    with pytest.raises(DataError, match=r"line 2: expected four words, found 'a b c"):
-        read_questions(file)
+    file.write_text(
+        "".join(f": {name}\n" + "".join(" ".join(q) + "\n" for q in qs) for name, qs in sections)
+    )
+    _, theirs = _gensim(random_vectors).evaluate_word_analogies(str(file), case_insensitive=False)
+    shares = [len(s["correct"]) / (len(s["correct"]) + len(s["incorrect"])) for s in theirs]
+    ours = section_scores(random_vectors, sections)
+    assert [score.value for score in ours] == pytest.approx(shares)
+    assert 0.3 < shares[0] < 1
 
 
-@pytest.mark.parametrize("read", [read_pairs, read_questions])
-def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path, read):
-    with pytest.raises(DataError, match="cannot read"):
-        read(tmp_path / "missing")
-    (tmp_path / "latin").write_bytes(b"caf\xe9\tb\t1\n")
-    with pytest.raises(DataError, match="not UTF-8 text: byte 3"):
-        read(tmp_path / "latin")
+def test_many_candidates_are_scored_in_small_products(random_vectors, monkeypatch):
+    questions = [Question(*(f"w{(i + j) % 60}" for j in range(3)), "w9") for i in range(50)]
+    whole = analogies(random_vectors, questions)
+    monkeypatch.setattr(evaluate, "SCORES_PER_PRODUCT", 130)
+    monkeypatch.setattr(evaluate, "ROWS_AT_ONCE", 7)
+    assert analogies(random_vectors, questions) == whole
+
+
+@pytest.mark.parametrize(("value", "num_items"), [(0.35, 217), (0.6, 2000), (-0.8, 10), (0, 4)])
+def test_the_interval_of_a_correlation_by_hand(value, num_items):
+    low, high = spearman_interval(value, num_items)
+    deviation = math.sqrt((1 + value**2 / 2) / (num_items - 3))
+    for end, z in ((low, -1.959964), (high, 1.959964)):
+        assert math.atanh(end) == pytest.approx(math.atanh(value) + z * deviation)
+
+
+@pytest.mark.parametrize(("value", "num_items"), [(0.5, 3), (1, 100), (-1, 100), (math.nan, 9)])
+def test_an_interval_that_is_undefined(value, num_items):
+    assert all(map(math.isnan, spearman_interval(value, num_items)))
+    assert all(map(math.isnan, share_interval(math.nan, 0)))
+
+
+@pytest.mark.parametrize("rho", [0, 0.35, 0.75])
+def test_the_interval_of_a_correlation_covers_it_95_times_of_100(rho):
+    rng = np.random.default_rng(0)
+    truth = 6 / math.pi * math.asin(rho / 2)  # Spearman's correlation of a normal pair
+    a_RN, noise_RN = rng.normal(size=(2, 2000, 60))
+    b_RN = rho * a_RN + math.sqrt(1 - rho**2) * noise_RN
+    ends = [spearman_interval(spearman(a, b), 60) for a, b in zip(a_RN, b_RN, strict=True)]
+    covered = np.mean([low <= truth <= high for low, high in ends])
+    assert 0.935 < covered < 0.97  # three standard deviations of 2000 throws: .015
+
+
+@pytest.mark.parametrize(("right", "of"), [(0, 10), (3, 10), (10, 10), (820, 3013), (1, 1)])
+def test_the_interval_of_a_share_equals_scipys(right, of):
+    expected = scipy.stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
+    found = share_interval(right / of, of)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_coverage_on_the_penn_treebank(test_data):

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from w2v import formats, rundir
+from w2v import formats
 from w2v.errors import ConfigError, DataError, StorageError
+from w2v.files import sha256
 from w2v.rundir import RunDir, is_run_file
 from w2v.runs import RUNS, find_run, load, load_chosen, newest_finished
 from w2v.vocab import Vocab, WordCounts
@@ -181,7 +182,7 @@ def test_what_lies_with_the_right_digest_is_still_refused(tmp_path):
     ):
         run = make_run(tmp_path / "r")
         path.write_bytes(data)
-        digests = run.read_info()["sha256"] | {path.name: rundir.sha256(path)}
+        digests = run.read_info()["sha256"] | {path.name: sha256(path)}
         rewrite_info(run, sha256=digests)
         with pytest.raises(DataError):
             run.load_vectors()

@@ -98,6 +98,57 @@ def test_queries_from_stdin(w2v):
     assert w2v("similar", "-", stdin=b"") == (0, "", w2v("similar", "-", stdin=b"\n")[2])
 
 
+def test_a_line_is_a_query_as_on_the_command_line(w2v):
+    stdin = b"chips --minus king --minus \xc3\xa9\n--minus chip\n"
+    code, out, _ = w2v("similar", "-", "-k", "1", "--json", stdin=stdin)
+    assert code == 0
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["query"] for answer in answers] == [
+        "chips --minus king --minus é",
+        "--minus chip",
+    ]
+    assert answers[0]["neighbours"] == [{"word": "chip", "cosine": 0.976187}]
+    assert answers[1]["neighbours"] == [{"word": "é", "cosine": 1.0}]
+    code, out, err = w2v("similar", "-", "-k", "1", stdin=b"chip\nking --minus\n")
+    assert (code, out) == (4, "chips\t0.8000\n")
+    assert "w2v: error: stdin, line 2: --minus wants a word behind it" in err
+
+
+def test_an_answer_comes_before_the_next_line_is_written(run):
+    command = [sys.executable, "-m", "w2v", "similar", "-", "-k", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asked:
+        for line, answer in (
+            (b"chip\n", [b"chips\t0.8000\n"]),
+            (b"chip king\n", [b"\n", b"chips\t0.9899\n"]),
+        ):
+            asked.stdin.write(line)
+            asked.stdin.flush()
+            assert [asked.stdout.readline() for _ in answer] == answer
+        asked.stdin.close()
+        assert asked.wait(timeout=60) == 0
+
+
+def test_only_the_commonest_words_answer(w2v):
+    assert w2v("similar", "king", "-k", "2")[1] == "intel\t0.8000\nchips\t0.6000\n"
+    assert w2v("similar", "king", "-k", "2", "--restrict", "2") == (
+        0,
+        "chips\t0.6000\nchip\t0.0000\n",
+        RUN_SAID,
+    )
+    code, out, err = w2v("similar", "chip", "-k", "9", "--restrict", "2")
+    assert (code, out) == (0, "chips\t0.8000\n")
+    assert "-k 9 is more than there is: 2 other words" in err
+    assert w2v("similar", "chip", "-k", "1", "--restrict", "99")[1] == "chips\t0.8000\n"
+    assert w2v("similar", "chip", "--restrict", "1")[1] == "\n"
+
+
+def test_which_table_is_asked(w2v):
+    # context: chip (0, 2), chips (6, 8), intel (8, 6), king (4, 0), é (0, -2)
+    assert w2v("similar", "chip", "-k", "1", "--matrix", "context")[1] == "chips\t0.8000\n"
+    # sum: chip (1, 2), chips (10, 11), ...: 32 / sqrt(5 * 221)
+    assert w2v("similar", "chip", "-k", "1", "--matrix", "sum")[1] == "chips\t0.9627\n"
+
+
 def test_bad_queries_from_stdin_are_told_with_their_line(w2v):
     code, out, err = w2v("similar", "-", "-k", "1", stdin=b"chip\n\nchip clip\nking\n")
     assert (code, out) == (4, "chips\t0.8000\n")
@@ -125,7 +176,11 @@ def test_an_impossible_k_is_named(k, w2v):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["similar"], "Missing argument"),
+        (["similar"], "no word to look for, and no terminal"),
+        (["similar", "--minus", "chip"], "no word to look for, and no terminal"),
+        (["similar", "chip", "--restrict", "0"], "'--restrict'"),
+        (["similar", "chip", "--matrix", "mean"], "'mean' is not one of 'center',"),
+        (["similar", "chip", "--matrix", "sum", "--vectors", "v.txt"], "only a run has sum"),
         (["similar", "chip", "-"], "give it alone"),
         (["similar", "chip", "--run", "r", "--vectors", "v"], "exclude each other"),
         (["similar", "chip", "-s", "train.sed=1"], "did you mean 'seed'"),
@@ -285,7 +340,7 @@ def test_a_full_stdout_is_5(run):
 def test_using_vectors_loads_nothing_heavy():
     code = """
 import sys
-import w2v.vectors, w2v.formats, w2v.runs, w2v.cli.similar, w2v.cli.export
+import w2v.vectors, w2v.formats, w2v.runs, w2v.cli.similar, w2v.cli.eval, w2v.cli.export
 print(*{"torch", "numba", "polars"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -109,6 +109,33 @@ def test_tiny_and_huge_vectors_have_a_direction(scale):
     assert vectors.similar("w0") == [("w1", pytest.approx(1)), ("w2", pytest.approx(0))]
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_one_row_out_of_float32s_reach_changes_nobody_elses_cosines(scale):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 6)).astype(np.float32)
+    expected = table(rows).similar("w3", k=39)
+    rows[7] *= np.float32(scale)
+    found = table(rows).similar("w3", k=39)
+    assert [word for word, _ in found] == [word for word, _ in expected]
+    assert [cosine for _, cosine in found] == pytest.approx([c for _, c in expected], abs=1e-6)
+
+
+@given(data=st.data())
+def test_a_restricted_search_is_the_whole_one_with_the_others_left_out(data):
+    rows = data.draw(hnp.arrays(np.float32, (8, 2), elements=st.integers(-2, 2)))
+    vectors, restrict = table(rows), data.draw(st.integers(1, 10))
+    words = st.lists(st.sampled_from(vectors.words), max_size=3)
+    positive, negative = data.draw(words.filter(bool)), data.draw(words)
+    found = vectors.similar(positive, negative, k=3, restrict=restrict)
+    whole = vectors.similar(positive, negative, k=8)
+    assert found == [item for item in whole if vectors.index(item[0]) < restrict][:3]
+
+
+def test_a_restriction_below_one_is_refused():
+    with pytest.raises(ConfigError, match="restrict must be at least 1, got 0"):
+        table([[1.0]]).similar("w0", restrict=0)
+
+
 def test_one_word_has_no_neighbors():
     assert table([[1.0]]).similar("w0") == []
 

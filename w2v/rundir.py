@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from w2v.digests import Bytes, read_verified, seal_of
 from w2v.errors import DataError, StorageError
-from w2v.files import sha256, sweep_temporaries, unreadable, write_bytes, write_together
+from w2v.files import sweep_temporaries, unreadable, write_bytes, write_together
 from w2v.vectors import WordVectors
 from w2v.vocab import UNK_ID, Vocab, WordCounts, from_tsv, to_tsv
 
@@ -136,6 +136,7 @@ class RunDir:
         try:
             for name in (*(name for name in FILES if name != INFO), INFO):
                 (self.path / name).unlink(missing_ok=True)
+            seal_of(self.vectors).unlink(missing_ok=True)
             with suppress(OSError):  # not there, or with somebody's files in it
                 self.checkpoints.rmdir()
             sweep_temporaries(self.path)
@@ -211,7 +212,7 @@ class RunDir:
         return info
 
     def load_vectors(self, *, table: Table = "center") -> WordVectors:
-        """The words and one of the two tables, or their sum, <unk> left out.
+        """The words and one of the two tables, or their sum, <unk> left out; big ones are mapped.
 
         Raises:
             DataError: the run is not finished, or a file is missing or damaged.
@@ -219,15 +220,15 @@ class RunDir:
         info = self.read_info()
         if not info["finished"]:
             raise DataError(f"the run in {self.path} is not finished", hint="let w2v train end")
-        vocab = Vocab.from_tsv(_text(_verified(self.vocab, info)), path=self.vocab)
-        matrix_VD = _read_table(_verified(self.vectors, info), table)
+        vocab = Vocab.from_tsv(_read_text(self.vocab, info), path=self.vocab)
+        matrix_VD = _read_table(self.vectors, info, table)
         if len(matrix_VD) != len(vocab):
             raise DataError(f"{self.path}: {len(vocab)} words, but {len(matrix_VD)} vectors")
 
         def dropped() -> dict[str, int]:
             if self.dropped.name not in info["sha256"]:
                 return {}
-            words, counts_W = from_tsv(_text(_verified(self.dropped, info)), path=self.dropped)
+            words, counts_W = from_tsv(_read_text(self.dropped, info), path=self.dropped)
             return dict(zip(words, counts_W.tolist(), strict=True))
 
         kept = slice(UNK_ID + 1, None)
@@ -254,38 +255,47 @@ def _as_info(info: Mapping[str, Any], *, finished: bool, digests: Mapping[str, s
     return (json.dumps(whole, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _verified(path: Path, info: Mapping[str, Any]) -> Path:
-    """`path`, once its digest is the one in run.json."""
+def _read(path: Path, info: Mapping[str, Any]) -> Bytes:
+    """The bytes of a file of the run, whose digest is the one in run.json."""
     digests = info.get("sha256")
     expected = digests.get(path.name) if isinstance(digests, dict) else None
     if not isinstance(expected, str):
         raise DataError(f"{path.parent / INFO} is damaged: it has no SHA-256 of {path.name}")
-    try:
-        found = sha256(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if found != expected:
-        raise DataError(
-            f"checksum mismatch: {path} has SHA-256 {found}, {INFO} says {expected}",
-            hint="the file was changed or damaged; copy the run again, or train it again",
-        )
-    return path
+    return read_verified(path, expected, said_by=INFO)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path, info: Mapping[str, Any]) -> str:
     try:
-        return path.read_bytes().decode()
+        return str(_read(path, info), "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8") from error
 
 
-def _read_table(path: Path, table: Table) -> NDArray[np.float32]:
+def _read_table(path: Path, info: Mapping[str, Any], table: Table) -> NDArray[np.float32]:
     """One tensor of vectors.safetensors, or the sum of both, shape (V, D)."""
+    data = _read(path, info)
+    if table == "sum":
+        return _tensor(data, "center", path=path) + _tensor(data, "context", path=path)
+    return _tensor(data, table, path=path)
+
+
+def _tensor(data: Bytes, name: str, *, path: Path) -> NDArray[np.float32]:
+    """A tensor of a safetensors file as a view of the file's bytes, shape (V, D).
+
+    As github.com/huggingface/safetensors has it: the header's length as a uint64, the header in
+    JSON, the tensors; offsets count from the header's end. Its own library copies.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            matrix_VD: NDArray[np.float32] = file.get_tensor("center" if table == "sum" else table)
-            if table == "sum":
-                matrix_VD += file.get_tensor("context")
-    except safetensors.SafetensorError as error:
+        header = json.loads(data[8:start])
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
-    return matrix_VD
+    match header.get(name) if isinstance(header, dict) else None:
+        case {
+            "dtype": "F32",
+            "shape": [int(rows), int(dim)],
+            "data_offsets": [int(begin), int(end)],
+        } if rows > 0 and dim > 0 and 0 <= begin <= end <= len(data) - start:
+            if end - begin == 4 * rows * dim:
+                return np.frombuffer(data, "<f4", rows * dim, start + begin).reshape(rows, dim)
+    raise DataError(f"{path} is damaged: no tensor {name!r} of float32 in two dimensions")

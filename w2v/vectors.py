@@ -7,6 +7,10 @@ The search is exact. One float32 product finds every row that can be among the k
 few are scored again in float64, each row alone; so equal vectors get equal cosines, whatever the
 order in which the product adds, and ties go to the smaller id.
 
+A table may be a view of a file mapped into memory: it is read once, for the lengths of its rows,
+which also tell whether all numbers are finite, and never copied, unless the squares of a row's
+numbers leave float32.
+
 Legend: V = words, D = dimensions, C = candidates.
 """
 
@@ -24,6 +28,9 @@ from w2v.errors import ConfigError, DataError
 
 NO_DIRECTION = 1e-12  # a sum of unit vectors shorter than this is rounding, not a direction
 PRODUCT_BYTES = 2**26  # of the cosines that `neighbors` has in memory at once
+# Squared lengths between these are as precise in float32 as the numbers, and so are products with
+# a unit vector: nothing in them overflows, and what underflows is too small to count.
+LEAST_SQUARE, MOST_SQUARE = 2.0**-80, 2.0**120
 MAX_SHOWN = 60  # characters of a word that an error repeats
 
 NUM_SPELLINGS = 3
@@ -64,12 +71,15 @@ class WordVectors:
         self.words = tuple(words)
         with np.errstate(over="ignore"):  # what is too big for float32 is refused below
             self.matrix: Float32 = np.ascontiguousarray(matrix_VD, dtype=np.float32).view()
-        self.matrix.flags.writeable = False  # `_unit_VD` is computed once
-        self.counts = None if counts is None else tuple(map(int, counts))
+        self.matrix.flags.writeable = False  # lengths are computed once
+        self.counts = None if counts is None else tuple(np.asarray(counts).tolist())
         self._dropped = dropped
         self._min_count = min_count
-        self._ids = {word: i for i, word in enumerate(self.words)}
-        self._check()
+        self._ids = dict(zip(self.words, range(len(self.words)), strict=True))
+        self._check_words()
+        # Squared lengths; not finite where a number is not, or its square.
+        self._squares_V: Float32 = np.einsum("vd,vd->v", self.matrix, self.matrix)
+        self._check_numbers()
 
     def __len__(self) -> int:
         return len(self.words)
@@ -94,7 +104,12 @@ class WordVectors:
         return row_D
 
     def similar(
-        self, positive: str | Sequence[str], negative: str | Sequence[str] = (), k: int = 10
+        self,
+        positive: str | Sequence[str],
+        negative: str | Sequence[str] = (),
+        k: int = 10,
+        *,
+        restrict: int | None = None,
     ) -> list[tuple[str, float]]:
         """The words nearest to a query, with their cosines: falling, ties in the order of ids.
 
@@ -102,21 +117,28 @@ class WordVectors:
             positive: a word or several, whose unit vectors are averaged.
             negative: a word or several, whose unit vectors are subtracted.
             k: how many; fewer come where fewer words are left. The query's own never come.
+            restrict: only so many first words, which are the commonest, are answers; the words of
+                the query may lie beyond.
 
         A query without direction (a zero vector, a word minus itself) has cosine 0 to all.
 
         Raises:
-            ConfigError: k is below 1, or there is no word.
+            ConfigError: k or `restrict` is below 1, or there is no word.
             DataError: a word is not in the vocabulary.
         """
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, got {k}")
+        for name, value in (("k", k), ("restrict", restrict)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
         plus = [self.index(word) for word in _as_words(positive)]
         minus = [self.index(word) for word in _as_words(negative)]
         if not plus + minus:
             raise ConfigError("a query has at least one word")
-        query_D = self._unit64(plus).sum(axis=0) - self._unit64(minus).sum(axis=0)
-        return self._nearest(query_D, plus + minus, k)
+        num_answers = min(restrict or len(self), len(self))
+        excluded = sorted({i for i in plus + minus if i < num_answers})
+        unit_D = _direction(self._unit64(plus).sum(axis=0) - self._unit64(minus).sum(axis=0))
+        table_VD, lengths_V = self._scored
+        products_V = table_VD[:num_answers] @ unit_D.astype(np.float32)
+        return self._nearest(unit_D, products_V / lengths_V[:num_answers], excluded, k)
 
     def neighbors(self, ids: Sequence[int], k: int) -> Iterator[list[tuple[str, float]]]:
         """What `similar` says of each of these words; for many words much faster than one by one.
@@ -125,47 +147,50 @@ class WordVectors:
             ids: of the words.
             k: how many neighbors of each, at least 1.
         """
-        block = max(1, PRODUCT_BYTES // self._unit_VD[:, 0].nbytes)
+        table_VD, lengths_V = self._scored
+        block = max(1, PRODUCT_BYTES // lengths_V.nbytes)
         for start in range(0, len(ids), block):
             some = list(ids[start : start + block])
-            for word_id, scores_V in zip(some, self._unit_VD[some] @ self._unit_VD.T, strict=True):
-                yield self._nearest(self._unit64([word_id])[0], [word_id], k, scores_V)
+            unit_ND = np.stack([_direction(row_D) for row_D in self._unit64(some)])
+            scores_NV = unit_ND.astype(np.float32) @ table_VD.T / lengths_V
+            for i, unit_D, scores_V in zip(some, unit_ND, scores_NV, strict=True):
+                yield self._nearest(unit_D, scores_V, [i], k)
 
     def _nearest(
-        self,
-        query_D: NDArray[np.float64],
-        excluded: Sequence[int],
-        k: int,
-        scores_V: Float32 | None = None,
+        self, unit_D: NDArray[np.float64], scores_V: Float32, excluded: Sequence[int], k: int
     ) -> list[tuple[str, float]]:
-        """The k nearest rows; `scores_V`: the float32 product of all rows, where it is there."""
-        length = float(np.sqrt((query_D**2).sum()))
-        if length < NO_DIRECTION:
-            others = np.delete(np.arange(len(self)), excluded)[:k]
+        """The k nearest of the first rows: those that have a float32 score against the query."""
+        if not unit_D.any():
+            others = np.delete(np.arange(len(scores_V)), excluded)[:k]
             return [(self.words[i], 0.0) for i in others]
-        query_D = query_D / length
-        if scores_V is None:
-            scores_V = self._unit_VD @ query_D.astype(np.float32)
         ids_C = self._candidates(scores_V, excluded, k)
-        cosines_C = (self._unit64(ids_C) * query_D).sum(axis=1).clip(-1.0, 1.0)
+        cosines_C = (self._unit64(ids_C) * unit_D).sum(axis=1).clip(-1.0, 1.0)
         order_C = np.lexsort((ids_C, -cosines_C))[:k]
         return [(self.words[ids_C[c]], float(cosines_C[c])) for c in order_C]
 
     def _candidates(self, scores_V: Float32, excluded: Sequence[int], k: int) -> NDArray[np.intp]:
-        """Ids, rising, of all rows whose true cosine can be among the k best."""
+        """Ids, rising, of all of the first rows whose true cosine can be among the k best."""
         scores_V[excluded] = -np.inf
-        k = min(k, len(self) - len(set(excluded)))
+        k = min(k, len(scores_V) - len(excluded))
         if k == 0:
             return np.empty(0, np.intp)
         kth_best = np.partition(scores_V, -k)[-k]
-        # Twice what rounding can do to a sum of D products and to the two unit vectors in it.
+        # Twice what rounding can do to a sum of D products and to the two lengths under it.
         slack = 2 * (self.matrix.shape[1] + 4) * np.finfo(np.float32).eps
         return np.flatnonzero(scores_V >= kth_best - slack)
 
     @cached_property
-    def _unit_VD(self) -> Float32:
-        """Every row at length 1; a zero row stays zero."""
-        return unit_rows(self.matrix)
+    def _scored(self) -> tuple[Float32, Float32]:
+        """A table that float32 products with a query suit, and what they must be divided by.
+
+        It is the matrix and its rows' lengths, shape (V,), or a copy with every row at length 1
+        where lengths leave LEAST_SQUARE to MOST_SQUARE. A row of zeros counts as of length 1.
+        """
+        squares_V = self._squares_V
+        odd = np.flatnonzero((squares_V < LEAST_SQUARE) | (squares_V > MOST_SQUARE))
+        if not self.matrix[odd].any():
+            return self.matrix, np.sqrt(np.where(squares_V > 0, squares_V, np.float32(1)))
+        return unit_rows(self.matrix), np.ones(len(self), np.float32)
 
     def _unit64(self, ids: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float64]:
         """Some rows at length 1 in float64; the value of a row depends on nothing but the row."""
@@ -174,7 +199,7 @@ class WordVectors:
         unit_CD: NDArray[np.float64] = rows_CD / np.where(norms_C1 > 0, norms_C1, 1.0)
         return unit_CD
 
-    def _check(self) -> None:
+    def _check_words(self) -> None:
         num_words = len(self.words)
         if self.matrix.ndim != 2 or len(self.matrix) != num_words:
             raise DataError(f"{num_words} words, but vectors of shape {self.matrix.shape}")
@@ -188,8 +213,12 @@ class WordVectors:
             raise DataError(f"{shown(word)} comes twice: words {row + 1} and {self._ids[word] + 1}")
         if "" in self._ids:
             raise DataError(f"word {self._ids[''] + 1} is empty")
-        if not np.isfinite([self.matrix.min(), self.matrix.max()]).all():  # NaN survives both
-            row = int(np.argmin(np.isfinite(self.matrix).all(axis=1)))
+
+    def _check_numbers(self) -> None:
+        suspects = np.flatnonzero(~np.isfinite(self._squares_V))
+        finite = np.isfinite(self.matrix[suspects]).all(axis=1)
+        if not finite.all():
+            row = int(suspects[np.argmin(finite)])
             word = self.words[row]
             raise DataError(f"the vector of {shown(word)} (word {row + 1}) is not finite")
 
@@ -214,6 +243,12 @@ class WordVectors:
             return f"only the case differs: {_listed(same[:NUM_SPELLINGS])}"
         close = close_spellings(word, self.words)
         return f"did you mean {_listed(close)}?" if close else None
+
+
+def _direction(query_D: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The query at length 1; zeros where it has no direction."""
+    length = float(np.sqrt((query_D**2).sum()))
+    return query_D / length if length >= NO_DIRECTION else np.zeros_like(query_D)
 
 
 def norms(matrix_VD: Float32) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ UNK_WORD = "<unk>"
 MAX_DROPPED = 100_000  # words below min_count that are remembered, to tell users of them
 
 ROW = re.compile(r"(\S+)\t([0-9]{1,18})")  # 18 digits fit an int64
+ROWS = re.compile(r"(?:\S++\t[0-9]{1,18}+(?:\n|\Z))*+")
 
 Ints = npt.NDArray[np.int64]
 
@@ -134,12 +135,21 @@ def from_tsv(text: str, *, path: object) -> WordCounts:
     Raises:
         DataError: a line is not `word<TAB>count`, or a word comes twice.
     """
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
+    fields = text.split()  # of a text that matches, at tabs and line ends alone
+    words = tuple(fields[::2])
+    if not ROWS.fullmatch(text) or len(set(words)) < len(words):
+        raise _bad_row(text, path=path)
+    return WordCounts(words, np.array(list(map(int, fields[1::2])), np.int64))
+
+
+def _bad_row(text: str, *, path: object) -> DataError:
+    """Which line of a text is no row, or the second of its word."""
+    seen: set[str] = set()
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         match = ROW.fullmatch(line)
         if match is None:
-            raise DataError(f"{path}: line {number}: expected word<TAB>count, got {line[:80]!r}")
-        if match[1] in counts:
-            raise DataError(f"{path}: line {number}: {match[1]!r} comes twice")
-        counts[match[1]] = int(match[2])
-    return WordCounts(tuple(counts), np.array(list(counts.values()), np.int64))
+            return DataError(f"{path}: line {number}: expected word<TAB>count, got {line[:80]!r}")
+        if match[1] in seen:
+            return DataError(f"{path}: line {number}: {match[1]!r} comes twice")
+        seen.add(match[1])
+    raise AssertionError(f"{path}: every line is a row, and no word comes twice")

@@ -14,6 +14,7 @@ GROUPS = {
     "Y": "Config",
     "T": "Corpus",
     "V": "Vector files",
+    "Q": "Questions and evaluation files",
     "C": "Checkpoints, resuming, signals",
     # "R": torchrun. Its rows come with what they test.
     "N": "Numbers and memory",
@@ -813,7 +814,7 @@ _ROWS = (
         "V13",
         "a reader that goes away; a closed or full standard output",
         "pipe, /dev/full",
-        "similar, export",
+        "similar, eval, export",
         {0: (), 141: (), 5: ("No space left on device: stdout",)},
     ),
     Row(
@@ -857,6 +858,84 @@ _ROWS = (
         "one goes with the next export there",
     ),
     Row("V17", "any float32, subnormal ones too, through text", "hypothesis", "export", OK, 60.0),
+    # --- Q ---------------------------------------------------------------------------------------
+    Row(
+        "Q1",
+        "a missing column, another number of words, a score that is no number, NaN, infinity",
+        "bytes",
+        "eval",
+        {
+            4: (
+                "{path}, line {n}: expected word, word and score between tabs, found {what}",
+                "{path}, line {n}: expected a number in the third column, found {what}",
+                "{path}, line {n}: expected a number in column {n}, found {what}",
+                "{path}, line {n}: expected four words, found {what}",
+            )
+        },
+        note="told before vectors are read",
+    ),
+    Row(
+        "Q2",
+        "nothing, only comments, bytes that are not UTF-8, an endless line, vectors for pairs",
+        "bytes, /dev/zero",
+        "eval",
+        {
+            4: (
+                "{path} holds neither pairs of words with a score nor analogies",
+                "{path}, line {n}: byte {n} is not UTF-8 text",
+                "{path}, line {n}: longer than {n} bytes",
+            )
+        },
+    ),
+    Row(
+        "Q3",
+        "a folder, a missing file, one without permission",
+        "path",
+        "eval",
+        {
+            4: (
+                "cannot read {path}: Is a directory",
+                "cannot read {path}: No such file or directory",
+            ),
+            5: ("cannot read {path}: Permission denied",),
+        },
+    ),
+    Row(
+        "Q4",
+        "pairs or analogies without a known word",
+        "words",
+        "eval",
+        {4: ("{path}: of {n} items none has all its words in the vocabulary",)},
+        note="told before anything is scored",
+    ),
+    Row(
+        "Q5",
+        "byte order mark, CRLF, white space around columns, capitals, a header, further columns",
+        "variants of one file",
+        "eval",
+        OK,
+        note="the score of the clean file",
+    ),
+    Row(
+        "Q6",
+        "no word and no terminal; no file",
+        "argv",
+        "similar, eval",
+        {
+            2: (
+                "no word to look for, and no terminal to ask on",
+                "no file to judge the vectors by",
+            )
+        },
+    ),
+    Row(
+        "Q7",
+        "--minus without a word behind it, in a line",
+        "stdin",
+        "similar -",
+        {4: ("stdin, line {n}: --minus wants a word behind it",)},
+        note="at the prompt a mistake is told in one line, and the next one is asked for",
+    ),
     # --- C ---------------------------------------------------------------------------------------
     Row(
         "C1",
@@ -1123,9 +1202,9 @@ _ROWS = (
         "S4",
         "any socket where everything is there",
         "sockets that refuse",
-        "train, similar, export, plot, config, corpus fetch",
+        "train, similar, eval, export, plot, config, corpus fetch",
         OK,
-        note="eval, embed and info join when they exist",
+        note="embed and info join when they exist",
     ),
     Row(
         "S5",
@@ -1147,7 +1226,6 @@ ROWS: dict[str, Row] = {row.id: row for row in _ROWS}
 
 # Commands that do not exist, and the rows that will be theirs too.
 LATER = {
-    "eval": "Y, V; its test files as T5, T6, T11",
     "embed": "Y, V, T5 to T8, T11; what it writes as V13, V15, V16",
     "info": "Y, V1 to V9",
 }

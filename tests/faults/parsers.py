@@ -27,7 +27,6 @@ from faults.kill_checkpoints import REPORT
 from w2v import checkpoints, formats, resume
 from w2v.archive import Member, read_members
 from w2v.configfile import load_config
-from w2v.evaluate import read_pairs, read_questions
 from w2v.formats import (
     glove,
     safetensors_file,
@@ -38,6 +37,7 @@ from w2v.formats import (
 from w2v.formats.kinds import Format
 from w2v.rundir import RunDir
 from w2v.runs import _finished_at
+from w2v.testsets import read_pairs, read_questions
 from w2v.vectors import WordVectors
 from w2v.vocab import Vocab
 

@@ -187,6 +187,7 @@ def world(tmp_path, monkeypatch):
     """A folder in which everything is there: a corpus, a cached download, a finished run."""
     (tmp_path / "text.txt").write_text(planted_text(lines=100, seed=0))
     (tmp_path / "w2v.yaml").write_text("corpus: {name: ptb}\n")
+    (tmp_path / "pairs.tsv").write_text("red\tblue\t1\n")
     monkeypatch.setitem(ptb.fetch.__kwdefaults__, "published", published("http://127.0.0.1:9/"))
     put(tmp_path / "data", COMPLETE)
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
@@ -214,6 +215,7 @@ SMALL = [setting for setting in TINY if "corpus." not in setting]
         ["train", *SMALL, "--set=train.epochs=1", "--run", "treebank"],
         ["train", *TINY, "--set=train.epochs=1", "--set=corpus.path=text.txt", "--run", "text"],
         ["similar", "red"],
+        ["eval", "pairs.tsv"],
         ["export", "v.txt"],
         ["config", "show"],
         ["config", "check"],

@@ -67,6 +67,7 @@ def run_folder(tmp_path):
     vocab = Vocab(("<unk>", *WORDS), np.array([3, 9, 8, 7, 6]))
     table_VD = np.concatenate([np.zeros((1, 2), np.float32), ROWS])
     run.write_finished({}, vocab=vocab, center_VD=table_VD, context_VD=table_VD)
+    (tmp_path / "p.tsv").write_text("cat\tdog\t1\n")
     (tmp_path / "w2v.yaml").write_text("train: {seed: 1}\n")
     return run
 
@@ -285,7 +286,7 @@ def test_words_with_spaces_through_the_command(row, cli, tmp_path):
 
 
 @pytest.mark.fault("V13")
-@pytest.mark.parametrize("arguments", [("similar", "cat"), ("export", "-")])
+@pytest.mark.parametrize("arguments", [("similar", "cat"), ("eval", "p.tsv"), ("export", "-")])
 def test_a_reader_that_goes_away(row, run_folder, tmp_path, arguments):
     reading, writing = os.pipe()
     os.close(reading)
@@ -296,7 +297,7 @@ def test_a_reader_that_goes_away(row, run_folder, tmp_path, arguments):
 
 @pytest.mark.fault("V13")
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [("similar", "cat"), ("export", "-")])
+@pytest.mark.parametrize("arguments", [("similar", "cat"), ("eval", "p.tsv"), ("export", "-")])
 def test_a_full_output(row, run_folder, tmp_path, arguments):
     with FULL.open("wb") as full:
         expect(row, process(*arguments, cwd=tmp_path, stdout=full), 5)

@@ -1,7 +1,7 @@
 """The `w2v` command: registers the commands and turns every failure into one line and a code.
 
 Nothing heavy is imported here: a command imports its stage inside its body, so that `--help`,
-`similar` and `export` answer without waiting for torch.
+`similar`, `eval` and `export` answer without waiting for torch.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from typer.exceptions import TyperException
 from w2v import __version__
 from w2v.cli.config import config_app
 from w2v.cli.corpus import corpus_app
+from w2v.cli.eval import evaluate
 from w2v.cli.export import export
 from w2v.cli.plot import plot_app
 from w2v.cli.similar import similar
@@ -30,7 +31,7 @@ EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 70, 130, 141
 
 app = typer.Typer(
     name="w2v",
-    help="Word vectors by skip-gram with negative sampling: train, ask for neighbors, export.",
+    help="Word vectors by skip-gram with negative sampling: train, ask, judge, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(similar)
+app.command("eval")(evaluate)
 app.command()(export)
 app.add_typer(plot_app, name="plot")
 app.add_typer(config_app, name="config")

@@ -1,0 +1,131 @@
+import mmap
+import os
+import time
+
+import pytest
+
+from w2v import digests
+from w2v.digests import SEAL_S, read_verified, seal_of
+from w2v.errors import DataError
+from w2v.files import sha256
+
+
+@pytest.fixture
+def big(tmp_path, monkeypatch):
+    """A file that counts as big, and is not young; every hash of a mapped file is counted."""
+    monkeypatch.setattr(digests, "BIG_BYTES", 10)
+    monkeypatch.setattr(digests, "YOUNG_S", -1)  # nobody can set back when a file was changed
+    path = tmp_path / "big"
+    path.write_bytes(bytes(range(100)))
+    return path
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """How many bytes each hash went over."""
+    lengths = []
+    real = digests.hashlib.sha256
+
+    def counted(data):
+        lengths.append(len(data))
+        return real(data)
+
+    monkeypatch.setattr(digests.hashlib, "sha256", counted)
+    return lengths
+
+
+def read(path, expected=None):
+    return read_verified(path, expected or sha256(path), said_by="run.json")
+
+
+def test_a_small_file_is_read_and_checked_each_time(tmp_path, hashed):
+    path = tmp_path / "small"
+    path.write_bytes(b"abc")
+    for _ in range(2):
+        assert read(path) == b"abc"
+    assert hashed == [3, 3]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_big_file_is_mapped_and_checked_once(big, hashed):
+    for _ in range(3):
+        data = read(big)
+        assert isinstance(data, mmap.mmap)
+        assert data[:] == bytes(range(100))
+    assert hashed == [100]
+    assert seal_of(big).read_text().startswith(sha256(big))
+
+
+def test_every_flipped_bit_of_a_big_file_is_noticed_at_the_next_load(big):
+    good, expected = big.read_bytes(), sha256(big)
+    for at in range(len(good)):
+        read(big, expected)
+        big.write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1 :])
+        for _ in range(2):  # nor does a wrong file ever get a seal
+            with pytest.raises(
+                DataError, match=r"checksum mismatch: .*big has SHA-256 .* run\.json"
+            ):
+                read(big, expected)
+        big.write_bytes(good)
+
+
+def test_a_flip_that_keeps_size_and_mtime_is_noticed_by_the_change_time(big):
+    expected, before = sha256(big), big.stat()
+    read(big, expected)
+    big.write_bytes(bytes(100))
+    os.utime(big, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DataError, match="checksum mismatch"):
+        read(big, expected)
+
+
+def test_another_file_in_its_place_is_checked(big, hashed):
+    read(big)
+    copy = big.with_name("copy")
+    copy.write_bytes(big.read_bytes())
+    copy.replace(big)
+    read(big)
+    assert hashed == [100, 100]
+
+
+def test_another_digest_breaks_the_seal(big):
+    read(big)
+    with pytest.raises(DataError, match="checksum mismatch"):
+        read(big, "0" * 64)
+
+
+@pytest.mark.parametrize("age_s", [-3600, SEAL_S + 60])
+def test_a_seal_from_tomorrow_or_of_last_week_does_not_hold(big, hashed, age_s):
+    read(big)
+    at = time.time() - age_s
+    os.utime(seal_of(big), (at, at))
+    read(big)
+    read(big)
+    assert hashed == [100, 100]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"0" * 64])
+def test_a_damaged_seal_does_not_hold(big, hashed, damage):
+    read(big)
+    seal_of(big).write_bytes(damage)
+    read(big)
+    assert hashed == [100, 100]
+
+
+def test_a_young_file_gets_no_seal(big, hashed, monkeypatch):
+    monkeypatch.setattr(digests, "YOUNG_S", 3600)
+    read(big)
+    read(big)
+    assert hashed == [100, 100]
+    assert not seal_of(big).exists()
+
+
+def test_where_no_seal_can_be_written_each_load_checks(big, hashed):
+    seal_of(big).mkdir()
+    assert read(big)[:3] == b"\0\1\2"
+    assert read(big)[:3] == b"\0\1\2"
+    assert hashed == [100, 100]
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*nowhere: No such file"):
+        read(tmp_path / "nowhere", "0" * 64)

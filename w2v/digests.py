@@ -1,0 +1,97 @@
+"""Files that are what their digest says: checked before a byte of them is used.
+
+A path and a SHA-256 enter, the file's bytes leave. A small file is read, and what was read is what
+was checked, each time. A big one is mapped into memory, so that a question takes from it what it
+needs; and since hashing a gigabyte takes longer than answering, the check is remembered beside it:
+
+    .NAME.seal    SHA-256, size, mtime_ns, ctime_ns, inode, device; its own mtime: when
+
+A seal holds while all of these are what they were, for SEAL_S at the most; where none can be
+written, each load checks in full. So any change that the filesystem knows of, a write, a copy, a
+move, is followed by a full check. What is lost, for big files and until the seal ends, is damage
+beneath the filesystem (a failing disk or memory, a device written to directly) and whatever is
+written through somebody else's memory map before the kernel notes it.
+"""
+
+import hashlib
+import mmap
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from w2v.errors import DataError, StorageError
+from w2v.files import unreadable, write_text
+
+BIG_BYTES = 64 * 2**20  # are hashed in 0.06 s
+SEAL_S = 7 * 86_400
+# A file that changes twice within one tick of its clock keeps its times; two seconds is the longest
+# tick in use (FAT). The same guard as git's against "racily clean" entries of its index.
+YOUNG_S = 2
+
+Bytes = bytes | mmap.mmap
+
+
+def read_verified(path: Path, sha256: str, *, said_by: str) -> Bytes:
+    """The bytes of a file that has this digest; mapped, read-only, where there are many.
+
+    A mapped file may be replaced meanwhile, as this package does it, but not written in place.
+
+    Args:
+        path: the file.
+        sha256: the digest that it must have, in hex.
+        said_by: what says so, named in the error.
+
+    Raises:
+        DataError: it has another digest, or is not there.
+        StorageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data, found = _checked(file, path, sha256)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if found != sha256:
+        raise DataError(
+            f"checksum mismatch: {path} has SHA-256 {found}, {said_by} says {sha256}",
+            hint="the file was changed or damaged; copy the run again, or train it again",
+        )
+    return data
+
+
+def seal_of(path: Path) -> Path:
+    """Where it is remembered that a file was checked."""
+    return path.with_name(f".{path.name}.seal")
+
+
+def _checked(file: BinaryIO, path: Path, sha256: str) -> tuple[Bytes, str]:
+    """The bytes of an open file and their digest, or the expected one where a seal holds."""
+    started_s, stat = time.time(), os.fstat(file.fileno())
+    if stat.st_size < BIG_BYTES:
+        data = file.read()
+        return data, hashlib.sha256(data).hexdigest()
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    text = _seal_text(stat, sha256)
+    if _holds(seal_of(path), text):
+        return mapped, sha256
+    found = hashlib.sha256(mapped).hexdigest()
+    changed_s = max(stat.st_mtime, stat.st_ctime)
+    unchanged = _seal_text(os.fstat(file.fileno()), found) == text
+    if unchanged and started_s - changed_s > YOUNG_S:
+        with suppress(StorageError):  # then the next load checks again
+            write_text(seal_of(path), text)
+    return mapped, found
+
+
+def _seal_text(stat: os.stat_result, sha256: str) -> str:
+    facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+    return f"{sha256} {' '.join(map(str, facts))}\n"
+
+
+def _holds(seal: Path, text: str) -> bool:
+    try:
+        age_s = time.time() - seal.stat().st_mtime
+        return 0 <= age_s < SEAL_S and seal.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):  # none is there, or none of ours
+        return False
