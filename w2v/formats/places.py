@@ -11,6 +11,7 @@ from pathlib import Path
 from w2v.errors import StorageError
 from w2v.files import unwritable
 from w2v.formats.kinds import FolderFormat, Format
+from w2v.preflight import require_free
 
 MARK_BYTES = 1 << 16  # of a file that bears a mark
 
@@ -25,16 +26,7 @@ def check_free(path: Path, format: Format | FolderFormat, *, force: bool) -> Non
         _check_folder(path, format, force=force)
         return
     for target in format.paths(path):
-        mode = _mode(target)
-        if mode is None:
-            continue
-        if stat.S_ISDIR(mode):
-            raise StorageError(f"{target} is a folder")
-        # A link to a file that has no name any more, as /dev/stdout may be, leads nowhere.
-        if not stat.S_ISREG(mode) or not target.resolve().exists():
-            raise StorageError(f"{target} is no regular file", hint="OUT - writes text to stdout")
-        if not force:
-            raise StorageError(f"{target} exists already", hint="--force replaces it")
+        require_free(target, force=force)
 
 
 def _check_folder(path: Path, format: FolderFormat, *, force: bool) -> None:
