@@ -7,6 +7,7 @@ the doors; this is apart from them so that whoever only asks for neighbors need 
 Legend: V = words, D = dimensions.
 """
 
+import logging
 from typing import get_args
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from w2v.errors import ConfigError
 from w2v.names import BagMode
+
+log = logging.getLogger(__name__)
 
 
 def embedding(
@@ -71,6 +74,12 @@ def embedding_bag(
         raise ConfigError(f"torch has no {setting} with mode='max'")
     _check_norm(max_norm, norm_type)
     _check_gradient(scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
+    if scale_grad_by_freq and not freeze and not _bags_are_scaled_right():
+        log.warning(
+            "torch %s scales the gradients of bags wrongly on CPUs (github.com/pytorch/pytorch "
+            "issue 190063); to_embedding(scale_grad_by_freq=True) and a mean are right",
+            torch.__version__,
+        )
     return nn.EmbeddingBag.from_pretrained(
         _weight(matrix_VD, padding_idx),
         freeze=freeze,
@@ -109,3 +118,13 @@ def _check_gradient(*, scale_grad_by_freq: bool, sparse: bool) -> None:
         raise ConfigError(
             "torch scales no sparse gradients: scale_grad_by_freq or sparse, not both"
         )
+
+
+def _bags_are_scaled_right() -> bool:
+    """Whether a row that is used once keeps its gradient beside one that is used twice."""
+    weight_VD = torch.zeros(2, 1, requires_grad=True)
+    ids_BL = torch.tensor([[0, 0, 1]])
+    with torch.enable_grad():
+        sum_BD = nn.functional.embedding_bag(ids_BL, weight_VD, mode="sum", scale_grad_by_freq=True)
+        (gradient_VD,) = torch.autograd.grad(sum_BD.sum(), weight_VD)
+    return bool((gradient_VD == 1).all())
