@@ -138,7 +138,7 @@ def test_sentence_transformers_gives_the_same():
         "sentence_transformers.sentence_transformer.modules",
         reason="sentence-transformers is in the extra [readers]",
     )
-    # Whole words where they are known; other words fall into letters, which are not, and are dropped.
+    # Words that are not known fall into letters, which are not known either, and are dropped.
     known = {word: i for i, word in enumerate(WORDS)}
     pieces = tokenizers.models.BPE(known, merges=[], ignore_merges=True)
     tokenizer = tokenizers.Tokenizer(pieces)

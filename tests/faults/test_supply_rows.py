@@ -189,6 +189,7 @@ def world(tmp_path, monkeypatch):
     (tmp_path / "w2v.yaml").write_text("corpus: {name: ptb}\n")
     monkeypatch.setitem(ptb.fetch.__kwdefaults__, "published", published("http://127.0.0.1:9/"))
     put(tmp_path / "data", COMPLETE)
+    (tmp_path / "v.vec").write_text("2 2\nred 1 0\nblue 1 1\n")
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
     table_VD = np.eye(3, dtype=np.float32)
     RunDir(tmp_path / "runs" / "tiny").write_finished(
@@ -209,6 +210,7 @@ SMALL = [setting for setting in TINY if "corpus." not in setting]
         ["train", *TINY, "--set=train.epochs=1", "--set=corpus.path=text.txt", "--run", "text"],
         ["similar", "red"],
         ["export", "v.txt"],
+        ["embed", "text.txt", "--vectors", "v.vec"],
         ["config", "show"],
         ["config", "check"],
         ["config", "schema"],
