@@ -222,8 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     try:
         chosen = RunDir(args.vectors) if args.vectors.is_dir() else args.vectors
-        settings = runs.text_settings(chosen)
-        rule = TokenRule(settings.lowercase, settings.token_pattern)
+        rule = TokenRule(*runs.text_rule(chosen))
         found = list(measure(runs.load_table(chosen, "center"), rule, args))
     except W2VError as error:
         print(f"classify: error: {error}", file=sys.stderr)

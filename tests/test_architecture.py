@@ -249,7 +249,7 @@ def heavy_after(code: str, *, cwd: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["vectors", "formats", "evaluate", "rundir", "config", "cli.main"]
+    "module", ["vectors", "line_vectors", "formats", "evaluate", "rundir", "config", "cli.main"]
 )
 def test_using_vectors_stays_light(module, tmp_path):
     assert heavy_after(f"import w2v.{module}", cwd=tmp_path) == set()
@@ -263,6 +263,7 @@ def test_using_vectors_stays_light(module, tmp_path):
         ["similar", "red", "-k", "1", "--run", "tiny"],
         ["similar", "red", "-k", "1", "--vectors", "tiny.vec"],
         ["export", "copy.vec", "--run", "tiny"],
+        ["embed", "--help"],
         ["config", "show"],
     ],
     ids=" ".join,

@@ -35,7 +35,15 @@ def trained(cli, tiny_options):
 
 def test_version_and_help(cli):
     assert cli("--version").out == f"w2v {__version__}\n"
-    for command in ((), ("train",), ("similar",), ("export",), ("config",), ("corpus",)):
+    for command in (
+        (),
+        ("train",),
+        ("similar",),
+        ("export",),
+        ("embed",),
+        ("config",),
+        ("corpus",),
+    ):
         for flag in ("-h", "--help"):
             outcome = cli(*command, flag)
             assert outcome.code == 0

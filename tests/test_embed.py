@@ -354,11 +354,17 @@ def test_text_that_is_not_utf8(w2v, run, tmp_path):
     assert not list(tmp_path.glob(".w2v-tmp-*"))
 
 
-def test_a_runs_config_must_be_whole(w2v, run):
-    run.config.write_text("corpus: {lowercase: false}\n")
+def test_a_run_that_does_not_say_how_text_is_cut(w2v, run):
+    run.config.write_text("corpus: {lowercase: perhaps}\n")
     outcome = w2v(stdin=b"red")
-    assert outcome.code == 4
-    assert "checksum mismatch: runs/tiny/config.yaml" in outcome.err
+    assert (outcome.code, outcome.out) == (4, "")
+    assert "runs/tiny does not say how text becomes words: " in outcome.err
+
+
+def test_the_documentation_of_python_is_in_lower_case(w2v, run):
+    run.config.write_text("corpus: {name: pydoc}\n")
+    assert w2v(stdin=b"RED").out == "1\t2\n"
+    assert w2v("--no-lowercase", stdin=b"RED").out == "0\t0\n"
 
 
 def test_a_terminal_is_told_what_is_awaited(w2v, run, cli, monkeypatch):
