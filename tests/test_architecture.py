@@ -37,6 +37,7 @@ LAYERS = {
     "errors": 0,
     "leaving": 0,
     "names": 0,
+    "preflight": 2,
     "sentences": 0,
     "colors": 0,
     "schedule": 1,
@@ -60,6 +61,9 @@ LAYERS = {
     "formats": 4,
     "evaluate": 4,
     "selection": 4,
+    "layers": 2,
+    "line_vectors": 5,
+    "embed": 6,
     "corpus": 5,
     "draws": 5,
     "canvas": 4,
@@ -260,7 +264,17 @@ def heavy_after(code: str, *, cwd: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["vectors", "formats", "evaluate", "testsets", "digests", "rundir", "config", "cli.main"],
+    [
+        "vectors",
+        "line_vectors",
+        "formats",
+        "evaluate",
+        "testsets",
+        "digests",
+        "rundir",
+        "config",
+        "cli.main",
+    ],
 )
 def test_using_vectors_stays_light(module, tmp_path):
     assert heavy_after(f"import w2v.{module}", cwd=tmp_path) == set()
@@ -276,6 +290,7 @@ def test_using_vectors_stays_light(module, tmp_path):
         ["similar", "red", "--run", "tiny", "--restrict", "1", "--matrix", "sum"],
         ["eval", "pairs.tsv", "--run", "tiny"],
         ["export", "copy.vec", "--run", "tiny"],
+        ["embed", "--help"],
         ["config", "show"],
         ["plot", "--help"],
         ["plot", "loss", "tiny"],

@@ -35,7 +35,7 @@ def trained(cli, tiny_options):
 
 def test_version_and_help(cli):
     assert cli("--version").out == f"w2v {__version__}\n"
-    commands = ("train", "similar", "eval", "export", "plot", "config", "corpus")
+    commands = ("train", "similar", "eval", "export", "embed", "plot", "config", "corpus")
     for command in ((), *((name,) for name in commands)):
         for flag in ("-h", "--help"):
             outcome = cli(*command, flag)

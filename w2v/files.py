@@ -15,7 +15,6 @@ import platform
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -86,32 +85,6 @@ def require_writable(folder: Path) -> None:
         raise StorageError(f"cannot write {folder}: {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise StorageError(f"cannot write {folder}: {existing} is read-only")
-
-
-def require_free(path: Path, *, force: bool, otherwise: str | None = None) -> None:
-    """Refuses a place where a file must not be written.
-
-    Args:
-        path: the place.
-        force: a regular file there may be replaced.
-        otherwise: the hint where something is there that is no file.
-
-    Raises:
-        StorageError: something other than a file is there, or a file is and not `force`.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise unwritable(path, error) from error
-    if stat.S_ISDIR(mode):
-        raise StorageError(f"{path} is a folder")
-    # A link to a file that has no name any more, as /dev/stdout may be, leads nowhere.
-    if not stat.S_ISREG(mode) or not path.resolve().exists():
-        raise StorageError(f"{path} is no regular file", hint=otherwise)
-    if not force:
-        raise StorageError(f"{path} exists already", hint="--force replaces it")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -12,3 +12,4 @@ OptimizerName = Literal["adam", "sgd", "adagrad"]
 Schedule = Literal["constant", "linear"]
 Objective = Literal["center_mean", "pair_sum"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+BagMode = Literal["mean", "sum", "max"]  # what nn.EmbeddingBag makes of the rows of a bag

@@ -87,14 +87,37 @@ def load_chosen(
         ConfigError: both are named, or a file is asked for another table than its own.
         DataError: there are none, or they are damaged.
     """
+    chosen = choose(run, vectors=vectors, config=config, overrides=overrides, table=table)
+    return load_table(chosen, table)
+
+
+def choose(
+    run: Path | None,
+    *,
+    vectors: Path | None,
+    config: str | None,
+    overrides: Sequence[str],
+    table: Table,
+) -> RunDir | Path:
+    """What a command asks, a run or a vector file, not yet read.
+
+    Raises:
+        ConfigError: both are named, or a file is asked for another table than its own.
+        DataError: there is no finished run.
+    """
     if vectors is None:
-        return find_run(run, config=config, overrides=overrides).load_vectors(table=table)
+        return find_run(run, config=config, overrides=overrides)
     if run is not None:
         raise ConfigError("--run and --vectors exclude each other: give one")
     if table != "center":
         raise ConfigError(f"a vector file has one table; only a run has {table} vectors")
-    load_config(config, overrides)  # a mistake in it is told, though nothing of it is used
-    return formats.read(vectors)
+    load_config(config, overrides)  # a mistake in it is told, though little of it is used
+    return vectors
+
+
+def load_table(chosen: RunDir | Path, table: Table) -> WordVectors:
+    """The vectors of what was chosen. Raises `DataError` where they are damaged."""
+    return chosen.load_vectors(table=table) if isinstance(chosen, RunDir) else formats.read(chosen)
 
 
 def load(path: str | Path) -> WordVectors:
@@ -107,18 +130,38 @@ def load(path: str | Path) -> WordVectors:
     return RunDir(path).load_vectors() if path.is_dir() else formats.read(path)
 
 
-def text_rule(run: RunDir) -> TextRule:
-    """How the text that a run was trained on became words; another text is cut alike.
+def text_rule(
+    source: RunDir | Path,
+    *,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    lowercase: bool | None = None,
+) -> TextRule:
+    """How the text behind some vectors became words; another text is cut alike.
+
+    A run knows. A vector file does not: there the config in force says it.
+
+    Args:
+        source: a run, or a vector file.
+        config: what `--config` named.
+        overrides: what `--set` named; stronger than what the run knows.
+        lowercase: what a flag says; stronger still.
 
     Raises:
+        ConfigError: the config, or what overrides it, cannot be used.
         DataError: the config in the run folder is missing or damaged.
     """
-    try:
-        corpus = load_config(str(run.config)).config.corpus
-    except ConfigError as error:
-        raise DataError(f"{run.path} does not say how text becomes words: {error}") from error
-    # Those sentences are made in lower case.
-    return TextRule(corpus.lowercase or corpus.name == "pydoc", corpus.token_pattern)
+    corpus = load_config(config, overrides).config.corpus
+    if isinstance(source, RunDir):
+        try:
+            corpus = load_config(str(source.config), overrides).config.corpus
+        except ConfigError as error:
+            what = f"{source.path} does not say how text becomes words: {error}"
+            raise DataError(what) from error
+    if lowercase is None:
+        # The sentences of that documentation are made in lower case.
+        lowercase = corpus.lowercase or (isinstance(source, RunDir) and corpus.name == "pydoc")
+    return TextRule(lowercase, corpus.token_pattern)
 
 
 def _finished_at(info: Mapping[str, Any]) -> datetime:

@@ -59,17 +59,11 @@ class TokenPool:
         self._categories = pl.Categories.random()
         # The categories live as long as a column of them does: this one, which numbers the first.
         self._anchor = pl.Series(["", "\n"], dtype=pl.Categorical(self._categories))
-        try:
-            cut("", rule)
-        except pl.exceptions.ComputeError as error:
-            raise ConfigError(
-                f"corpus.token_pattern={rule.pattern!r} is no regex of the Rust kind",
-                hint="that kind has neither look-around nor back-references",
-            ) from error
+        require_usable(rule)
 
     def number(self, text: str) -> Numbers:
         """Cuts whole lines into tokens and numbers them; END closes each line."""
-        parts = [self._number(tokens) for tokens in _cut(text, self._rule)]
+        parts = [self._number(tokens) for tokens in cut_pieces(text, self._rule)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _number(self, tokens: pl.Series) -> Numbers:
@@ -148,17 +142,28 @@ class TokenLog:
             yield np.frombuffer(self._file.read(size), np.uint32)
 
 
+def require_usable(rule: TokenRule) -> None:
+    """Checks that text can be cut by a rule. Raises `ConfigError` if its pattern is no regex."""
+    try:
+        cut("", rule)
+    except pl.exceptions.ComputeError as error:
+        raise ConfigError(
+            f"corpus.token_pattern={rule.pattern!r} is no regex of the Rust kind",
+            hint="that kind has neither look-around nor back-references",
+        ) from error
+
+
 def cut(text: str, rule: TokenRule) -> pl.Series:
     r"""The tokens of all lines end to end, `\n` after each line; some may be empty, to be dropped.
 
     Lines end at `\n` alone, and one at the very end of `text` begins no further line. Without a
     pattern the tokens of a line are `line.split()`.
     """
-    return pl.concat(list(_cut(text, rule)))
+    return pl.concat(list(cut_pieces(text, rule)))
 
 
-def _cut(text: str, rule: TokenRule) -> Iterator[pl.Series]:
-    """The tokens of `cut`, a long text's in several pieces."""
+def cut_pieces(text: str, rule: TokenRule) -> Iterator[pl.Series]:
+    """The tokens of `cut`, those of a long text in several pieces, so that none is ever big."""
     if rule.lowercase:
         text = text.lower()
     if rule.pattern is not None:

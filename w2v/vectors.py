@@ -18,13 +18,18 @@ import difflib
 import heapq
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2v.errors import ConfigError, DataError
+from w2v.names import BagMode
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NO_DIRECTION = 1e-12  # a sum of unit vectors shorter than this is rounding, not a direction
 PRODUCT_BYTES = 2**26  # of the cosines that `neighbors` has in memory at once
@@ -98,6 +103,18 @@ class WordVectors:
             raise self._unknown(word)
         return found
 
+    def ids(self, words: str | Iterable[str], *, unknown: int | None = None) -> NDArray[np.int64]:
+        """The ids of words in their order, shape (N,), as the layers below take them.
+
+        Args:
+            words: a word or several, `line.split()`.
+            unknown: the id that stands for words outside the vocabulary, such as the `padding_idx`
+                of a layer; None: they are left out.
+        """
+        get = self._ids.get
+        found = [get(word, unknown) for word in ([words] if isinstance(words, str) else words)]
+        return np.array([i for i in found if i is not None], np.int64)
+
     def vector(self, word: str) -> Float32:
         """The row of a word, read-only, shape (D,). Raises `DataError` as `index` does."""
         row_D: Float32 = self.matrix[self.index(word)]
@@ -167,6 +184,77 @@ class WordVectors:
         cosines_C = (self._unit64(ids_C) * unit_D).sum(axis=1).clip(-1.0, 1.0)
         order_C = np.lexsort((ids_C, -cosines_C))[:k]
         return [(self.words[ids_C[c]], float(cosines_C[c])) for c in order_C]
+
+    def to_embedding(
+        self,
+        *,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> "nn.Embedding":
+        """A `torch.nn.Embedding` with a copy of the vectors; row i is that of `words[i]`.
+
+        Args:
+            freeze: the vectors stay as they are; False: they are trained on.
+            padding_idx: the row that fills up short sentences; it gets no gradient. `len(vectors)`
+                adds a row of zeros for it, behind all words; an id below takes that word's row.
+            max_norm: rows that are longer are shortened in place when they are looked up.
+            norm_type: the p of that norm.
+            scale_grad_by_freq: a row's gradient is divided by its uses in the batch.
+            sparse: gradients are sparse tensors, for `torch.optim.SparseAdam` or `SGD`.
+
+        Raises:
+            ConfigError: a setting is out of its range, or torch has no gradient for two together.
+        """
+        from w2v import layers  # torch takes seconds
+
+        return layers.embedding(
+            self.matrix,
+            freeze=freeze,
+            padding_idx=padding_idx,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            sparse=sparse,
+        )
+
+    def to_embedding_bag(
+        self,
+        *,
+        mode: BagMode = "mean",
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        include_last_offset: bool = False,
+    ) -> "nn.EmbeddingBag":
+        """A `torch.nn.EmbeddingBag` with a copy of the vectors: one row out for a bag of ids.
+
+        `mode` is what a bag gives: the mean, the sum or the maxima of its rows. An empty bag gives
+        zeros, and the padding counts as if it were not there. With `include_last_offset` the
+        offsets hold the end of the last bag too. The rest is as with `to_embedding`.
+
+        Raises:
+            ConfigError: as `to_embedding`; "max" has neither sparse nor scaled gradients.
+        """
+        from w2v import layers  # torch takes seconds
+
+        return layers.embedding_bag(
+            self.matrix,
+            mode=mode,
+            freeze=freeze,
+            padding_idx=padding_idx,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            sparse=sparse,
+            include_last_offset=include_last_offset,
+        )
 
     def _candidates(self, scores_V: Float32, excluded: Sequence[int], k: int) -> NDArray[np.intp]:
         """Ids, rising, of all of the first rows whose true cosine can be among the k best."""

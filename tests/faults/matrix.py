@@ -568,7 +568,7 @@ _ROWS = (
         "T5",
         "text that is not UTF-8",
         "a byte at any place",
-        "train, similar -",
+        "train, similar -, embed",
         {4: ("{path}: line {n}, byte {n}: not UTF-8", "stdin, line {n}: byte {n} is not UTF-8")},
         note="the hint says how to convert it",
     ),
@@ -576,7 +576,7 @@ _ROWS = (
         "T6",
         "NUL, byte order mark, CRLF, CR, NEL, U+2028, no-break space, thin space",
         "variants of one text",
-        "train, similar -",
+        "train, similar -, embed",
         OK,
         note="white space of any kind parts words: the vocabulary is that of the clean text",
     ),
@@ -584,7 +584,7 @@ _ROWS = (
         "T7",
         "a text of one line",
         "20 MB; slow: 200 MB with 3 GB of address space",
-        "train --dry-run",
+        "train --dry-run, embed",
         OK,
         limit_s=60,
         note="never cut: as many words as `wc -w` counts",
@@ -593,7 +593,7 @@ _ROWS = (
         "T8",
         "a token of 10 MB; tokens with escape sequences and bidirectional controls",
         "file",
-        "train, similar",
+        "train, similar, embed",
         OK,
         note="kept; printed with such characters spelled out",
     ),
@@ -626,13 +626,16 @@ _ROWS = (
         "T11",
         "a folder without text, a pipe, a file without permission, a missing file",
         "path",
-        "train",
+        "train, embed",
         {
             4: (
                 "corpus.path: no text in {path}",
                 "corpus.path: {path} is neither a file nor a folder",
                 "corpus.path: no such file or folder: {path}",
                 "corpus.path: no file matches {path}",
+                "cannot read {path}: Is a directory",
+                "cannot read {path}: No such file or directory",
+                "{path}: damaged: {why}",
             ),
             5: ("cannot read {path}: Permission denied",),
         },
@@ -642,7 +645,7 @@ _ROWS = (
         "V1",
         "nothing, a header alone, one field, garbage; text read as binary and back",
         "bytes",
-        "similar, export",
+        "similar, export, embed",
         {
             0: (),
             4: (
@@ -814,7 +817,7 @@ _ROWS = (
         "V13",
         "a reader that goes away; a closed or full standard output",
         "pipe, /dev/full",
-        "similar, eval, export",
+        "similar, eval, export, embed",
         {0: (), 141: (), 5: ("No space left on device: stdout",)},
     ),
     Row(
@@ -830,7 +833,7 @@ _ROWS = (
         "OUT is a folder, read-only, a link, a device, a pipe, the source itself, a file; "
         "for a folder a file, somebody's folder",
         "path",
-        "export, plot",
+        "export, embed, plot",
         {
             0: (),
             5: (
@@ -852,7 +855,7 @@ _ROWS = (
         "V16",
         "kill -9 in the middle of an export; a disk that is full at the end",
         "at random moments: 10 times, slow: 200 times; a small tmpfs",
-        "export",
+        "export, embed",
         {0: (), 5: ("cannot write {path}: No space left on device ({n} bytes free)",)},
         note="the old file or folder, or the complete new one; what a kill leaves of a temporary "
         "one goes with the next export there",
@@ -1202,9 +1205,9 @@ _ROWS = (
         "S4",
         "any socket where everything is there",
         "sockets that refuse",
-        "train, similar, eval, export, plot, config, corpus fetch",
+        "train, similar, eval, export, embed, plot, config, corpus fetch",
         OK,
-        note="embed and info join when they exist",
+        note="info joins when it exists",
     ),
     Row(
         "S5",
@@ -1226,7 +1229,6 @@ ROWS: dict[str, Row] = {row.id: row for row in _ROWS}
 
 # Commands that do not exist, and the rows that will be theirs too.
 LATER = {
-    "embed": "Y, V, T5 to T8, T11; what it writes as V13, V15, V16",
     "info": "Y, V1 to V9",
 }
 

@@ -190,6 +190,7 @@ def world(tmp_path, monkeypatch):
     (tmp_path / "pairs.tsv").write_text("red\tblue\t1\n")
     monkeypatch.setitem(ptb.fetch.__kwdefaults__, "published", published("http://127.0.0.1:9/"))
     put(tmp_path / "data", COMPLETE)
+    (tmp_path / "v.vec").write_text("2 2\nred 1 0\nblue 1 1\n")
     vocab = Vocab(("<unk>", "red", "blue"), np.array([0, 2, 1]))
     table_VD = np.eye(3, dtype=np.float32)
     run = RunDir(tmp_path / "runs" / "tiny")
@@ -217,6 +218,7 @@ SMALL = [setting for setting in TINY if "corpus." not in setting]
         ["similar", "red"],
         ["eval", "pairs.tsv"],
         ["export", "v.txt"],
+        ["embed", "text.txt", "--vectors", "v.vec"],
         ["config", "show"],
         ["config", "check"],
         ["config", "schema"],

@@ -20,6 +20,7 @@ from typer.exceptions import TyperException
 from w2v import __version__
 from w2v.cli.config import config_app
 from w2v.cli.corpus import corpus_app
+from w2v.cli.embed import embed
 from w2v.cli.eval import evaluate
 from w2v.cli.export import export
 from w2v.cli.plot import plot_app
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(similar)
 app.command("eval")(evaluate)
+app.command()(embed)
 app.command()(export)
 app.add_typer(plot_app, name="plot")
 app.add_typer(config_app, name="config")
@@ -69,7 +71,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us, as daemons do
-            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "r+")))
+            buffered = io.BufferedReader if name == "stdin" else io.BufferedWriter
+            setattr(sys, name, io.TextIOWrapper(buffered(io.FileIO(os.devnull, "r+"))))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     sys.exit(_exit_code(argv))
 

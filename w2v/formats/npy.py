@@ -77,7 +77,12 @@ def read(path: Path) -> WordVectors:
 
 
 def _write(matrix_VD: NDArray[np.floating], file: BinaryIO) -> None:
-    header = {"descr": matrix_VD.dtype.str, "fortran_order": False, "shape": matrix_VD.shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    write_header(file, matrix_VD.shape, matrix_VD.dtype.str)
     # Not numpy's write_array: its C buffer loses the error of a full disk.
     file.write(matrix_VD.tobytes())
+
+
+def write_header(file: BinaryIO, shape: tuple[int, ...], descr: str = "<f4") -> None:
+    """Writes what stands before the rows; however many there are, it has the same length."""
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -9,8 +9,9 @@ import stat
 from pathlib import Path
 
 from w2v.errors import StorageError
-from w2v.files import require_free, unwritable
+from w2v.files import unwritable
 from w2v.formats.kinds import FolderFormat, Format
+from w2v.preflight import require_free
 
 MARK_BYTES = 1 << 16  # of a file that bears a mark
 

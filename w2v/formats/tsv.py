@@ -28,9 +28,14 @@ _METADATA = ".metadata.tsv"
 
 def write(vectors: WordVectors, file: BinaryIO) -> None:
     """Writes the numbers."""
-    row_format = "\t".join(["%.9g"] * vectors.matrix.shape[1]) + "\n"
     for _, rows in row_chunks(vectors):
-        file.write("".join([row_format % tuple(numbers) for numbers in rows]).encode())
+        file.write(encode(rows, dim=vectors.matrix.shape[1]))
+
+
+def encode(rows: Sequence[Sequence[float]], *, dim: int) -> bytes:
+    """Rows of `dim` numbers as the lines of such a table."""
+    row_format = "\t".join(["%.9g"] * dim) + "\n"
+    return "".join([row_format % tuple(numbers) for numbers in rows]).encode()
 
 
 def metadata_beside(path: Path) -> Path:

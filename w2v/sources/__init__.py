@@ -12,7 +12,9 @@ know.
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,12 +49,27 @@ def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Iterator[str]:
         StorageError: a file cannot be read.
     """
     for path in paths:
-        yield from _read(path, block_bytes)
+        with _explained(path), open_compressed(path) as file:
+            yield from _decoded(_whole_lines(file.read, path, block_bytes), path)
 
 
-def _read(path: Path, block_bytes: int) -> Iterator[str]:
+def read_stream(file: BufferedIOBase, *, name: str, block_bytes: int) -> Iterator[str]:
+    """Yields the text of an open stream as `read_texts` does, lines as soon as they are there.
+
+    `name` stands for it in errors.
+
+    Raises:
+        DataError: it is not UTF-8, or has a line past MAX_LINE_BYTES.
+        StorageError: it cannot be read.
+    """
+    path = Path(name)
+    with _explained(path):
+        yield from _decoded(_whole_lines(file.read1, path, block_bytes), path)
+
+
+def _decoded(blocks: Iterable[bytes], path: Path) -> Iterator[str]:
     line = 1
-    for block in _blocks(path, block_bytes):
+    for block in blocks:
         try:
             text = block.decode()
         except UnicodeDecodeError as error:
@@ -66,29 +83,34 @@ def _read(path: Path, block_bytes: int) -> Iterator[str]:
         line += block.count(b"\n")
 
 
-def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
-    """The file's bytes in pieces that end with a line."""
+def _whole_lines(read: Callable[[int], bytes], path: Path, block_bytes: int) -> Iterator[bytes]:
+    """What `read` gives, in pieces that end with a line."""
     pending: list[bytes] = []  # pieces of a line whose end is still to come
     size = 0
+    while block := read(block_bytes):
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*pending, block[:cut]])
+            pending, size = [], 0
+        pending.append(block[cut:])
+        size += len(block) - cut
+        if size > MAX_LINE_BYTES:
+            raise DataError(f"{path}: a line of more than {MAX_LINE_BYTES:,} bytes")
+    if size:
+        yield b"".join(pending)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What can be wrong with a text's bytes on disk, as an error that names it."""
     try:
-        with open_compressed(path) as file:
-            while block := file.read(block_bytes):
-                cut = block.rfind(b"\n") + 1
-                if cut:
-                    yield b"".join([*pending, block[:cut]])
-                    pending, size = [], 0
-                pending.append(block[cut:])
-                size += len(block) - cut
-                if size > MAX_LINE_BYTES:
-                    raise DataError(f"{path}: a line of more than {MAX_LINE_BYTES:,} bytes")
+        yield
     except OSError as error:
         if error.errno is not None:
             raise unreadable(path, error) from error
         raise DataError(f"{path}: damaged: {error}") from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path}: damaged: {error}") from error
-    if size:
-        yield b"".join(pending)
 
 
 def open_source(
