@@ -1,6 +1,8 @@
 """Training that starts from vectors: what is taken, what is told, what is refused, what stays."""
 
+import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_SETTINGS, planted_text
+from test_readme import console_blocks, run_command, same_shape
 
 import w2v
 from w2v import checkpoints, formats, pretrained, training
@@ -22,7 +25,7 @@ from w2v.vocab import Vocab
 
 VOCAB = Vocab(("<unk>", "the", "Cat", "sat", "Dogs"), np.array([7, 50, 30, 15, 5]))
 HARD = [-0.0, 1e-41, 2.5]  # an addition of zero, or a flush, would change the first two
-DOCS = Path(__file__).parent.parent / "docs" / "pretrained.md"
+PAGE = Path(__file__).parent.parent / "docs" / "pretrained.md"
 
 
 def vectors_of(**rows):
@@ -461,3 +464,67 @@ def test_a_checkpoint_that_is_older_than_a_setting_had_its_default(config, tmp_p
     with pytest.raises(ResumeError, match=r"model\.max_norm \(there null, here 1"):
         prepared(config("model.max_norm=1"), run.path, resume=True)
     training.execute(prepared(config(), run.path, resume=True))
+
+
+# --- on the Penn Treebank ---------------------------------------------------------------------
+
+
+FAST = (
+    "train.kernel=hogwild", "train.batch_size=null", "train.optimizer=sgd", "train.lr=0.03",
+    "train.lr_schedule=linear", "train.threads=1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def treebank(ptb_data, tmp_path, monkeypatch):
+    """Trains `ptb.yaml` with further settings; gives the run and the held-out loss by epoch."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("W2V_DATA", str(ptb_data))
+
+    def run(name, *settings):
+        done = w2v.train(load_config("ptb.yaml", settings).config, run=tmp_path / name)
+        lines = [json.loads(line) for line in done.metrics.read_text().splitlines()]
+        return done, [line["heldout_loss"] for line in lines if line["event"] == "epoch"]
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_warm_start_reaches_the_cold_ones_heldout_loss_in_fewer_epochs(treebank, tmp_path):
+    """From its run and from the vectors exported from it: two epochs, not five."""
+    cold, cold_losses = treebank("cold", *FAST)
+    assert min(cold_losses) == cold_losses[4]
+    formats.write(cold.load_vectors(), tmp_path / "cold.vec")
+    for name, path in (("run", cold.path), ("file", tmp_path / "cold.vec")):
+        _, losses = treebank(name, *FAST, "train.epochs=3", f"model.init_from={path}")
+        assert losses[1] < cold_losses[4] < cold_losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [FAST, ()], ids=["hogwild", "bmm"])
+def test_words_of_another_text_keep_their_bytes(settings, treebank, ptb_data, tmp_path):
+    """The vectors of one half of the lines, held while the other half's words join them."""
+    lines = (ptb_data / "ptb" / "ptb.train.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "half.txt").write_text("".join(lines[::2]))
+    text = ("corpus.name=text", f"corpus.path={tmp_path / 'half.txt'}", "train.epochs=1")
+    half, _ = treebank("half", *settings, *text)
+    frozen = (f"model.init_from={half.path}", "model.freeze=pretrained", "train.epochs=1")
+    whole, losses = treebank("whole", *settings, *frozen)
+    told = whole.read_info()["init_from_vectors"]
+    words = sorted(set(half.load_vectors().words) & set(whole.load_vectors().words))
+    assert told["words"] == len(words)
+    assert 0.5 < told["words"] / told["of_words"] < told["of_text"] < 1
+    for table in ("center", "context"):
+        assert same_bytes(rows_of(whole, words, table), rows_of(half, words, table))
+    assert losses[0] < 0.6
+
+
+@pytest.mark.slow
+def test_the_page_on_starting_from_vectors_does_what_it_shows(test_data, tmp_path):
+    (tmp_path / "data").mkdir()
+    shutil.copy(test_data / "ptb.zip", tmp_path / "data")
+    blocks = console_blocks(PAGE.read_text())
+    assert sum(map(len, blocks)) >= 4
+    for typed, shown in (command for block in blocks for command in block):
+        printed = run_command(typed, cwd=tmp_path)
+        assert same_shape(printed, shown), f"$ {typed}\n" + "\n".join(printed)

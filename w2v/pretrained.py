@@ -89,6 +89,19 @@ def require_fit(name: str, *, dim: int) -> None:
         _require_dim(path, info["dim"], dim)
 
 
+def start(
+    model: ModelSection, vocab: Vocab, *, told: Mapping[str, Any] | None
+) -> Pretrained | None:
+    """What a run starts from, or, where it goes on, started from, as its checkpoint has `told`.
+
+    Raises:
+        W2VError: as `read` and `digests` say.
+    """
+    if model.init_from is None:
+        return None
+    return read(model, vocab) if told is None else of_checkpoint(told)
+
+
 def read(model: ModelSection, vocab: Vocab) -> Pretrained:
     """The rows of the words that `model.init_from` and the vocabulary share.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from w2v import checkpoints, devices, locks, pretrained
-from w2v.config import IN_PLACE, Config, ModelSection
+from w2v.config import IN_PLACE, Config
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
 from w2v.errors import StoppedError
@@ -27,7 +27,6 @@ from w2v.leaving import Wish
 from w2v.loop import reports
 from w2v.memory import Needs, memory_errors, needs, require_memory
 from w2v.model import KnownRows, padded
-from w2v.pretrained import Pretrained
 from w2v.record import ORIGIN, Run, finish_run, open_run
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
 from w2v.restraints import Frozen, frozen_rows
@@ -109,7 +108,8 @@ def prepare_run(
     corpus = open_corpus(config, data_folder=data_folder, download_progress=download_progress)
     memory = _needs(config, corpus, kernel)
     require_memory(memory, device.device)
-    start = _start(config.model, corpus, saved)
+    told = None if saved is None else saved.state.run.get(ORIGIN)
+    start = pretrained.start(config.model, corpus.vocab, told=told)
     prepare_s = time.perf_counter() - started
     return Run(
         config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume, start
@@ -220,15 +220,6 @@ def _checkpoint(run: Run) -> Saved | None:
         log.warning("%s; going on from the one before, %s", saved.passed_over, name)
     log.info("going on from %s", saved.path)
     return saved
-
-
-def _start(model: ModelSection, corpus: Corpus, saved: Saved | None) -> Pretrained | None:
-    """The vectors to start from; of a run that goes on, what its checkpoint tells of them."""
-    if model.init_from is None:
-        return None
-    if saved is not None:
-        return pretrained.of_checkpoint(saved.state.run[ORIGIN])
-    return pretrained.read(model, corpus.vocab)
 
 
 def _frozen(run: Run, known: KnownRows | None, saved: Saved | None) -> Frozen | None:
