@@ -76,6 +76,8 @@ LAYERS = {
     "lengths": 6,
     "model": 5,
     "optimizers": 6,
+    "restraints": 7,
+    "pretrained": 11,
     "memory": 4,
     "kernels": 8,
     "reporting": 8,
@@ -88,13 +90,13 @@ LAYERS = {
     "runs": 10,
     "metrics": 10,
     "plots": 11,
-    "record": 11,
-    "training": 12,
-    "cli": 13,
+    "record": 12,
+    "training": 13,
+    "cli": 14,
 }
 EXEMPT = {"w2v", "w2v.__main__"}  # the public names and the door
 # Inside a folder the same: helpers first, then the members (MEMBER), then what lists them.
-MEMBER = 5
+MEMBER = 6
 INNER_LAYERS = {
     "w2v.cli.options": 0,
     "w2v.cli.output": 0,
@@ -119,7 +121,8 @@ INNER_LAYERS = {
     "w2v.kernels.pieces": 1,
     "w2v.kernels.shapes": 2,
     "w2v.kernels.steps": 3,
-    "w2v.kernels.compiled": 4,
+    "w2v.kernels.updates": 4,
+    "w2v.kernels.compiled": 5,
     "w2v.kernels": 0,  # a docstring
     "w2v.kernels.choice": 9,
     "w2v.sources.docstrings": 0,

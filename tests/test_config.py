@@ -206,10 +206,16 @@ def test_a_digest_may_be_in_capitals():
         ("train.kernel", "warp", "expected one of auto, bmm, hogwild, triton; found 'warp'"),
         ("train.kernel", "5", "expected one of auto, bmm, hogwild, triton; found 5"),
         ("corpus.name", "null", "expected one of ptb, pydoc, text; found null"),
-        ("model.freeze", "all", "expected none; found 'all'"),
-        ("model.freeze", "null", "expected none; found null"),
-        ("model.freeze", "None", "expected none; found 'None'; did you mean 'none'?"),
-        ("model.init_from", "a.vec", "expected null; found 'a.vec'"),
+        ("model.freeze", "null", "expected one of none, pretrained, all; found null"),
+        (
+            "model.freeze",
+            "None",
+            "expected one of none, pretrained, all; found 'None'; did you mean 'none'?",
+        ),
+        ("model.init_from", "300", "expected text, or null; found 300; quote it: '300'"),
+        ("model.max_norm", "0", "expected a number above 0, or null; found 0"),
+        ("model.max_norm", "off", "expected a number above 0, or null; found 'off'; write null"),
+        ("model.scale_grad_by_freq", "1", "expected true or false; found 1"),
         # text
         ("output.run", "2024", "expected text, or null; found 2024; quote it: '2024'"),
         ("output.run", "true", "expected text, or null; found true; quote it: 'true'"),
@@ -388,6 +394,24 @@ def test_wrong_overrides(override, complaint):
         (
             "train: {kernel: triton, optimizer: sgd, device: mps}\nsampling: {shared_negatives: 5}",
             "1:41: train.kernel=triton needs train.device to be cuda; found mps",
+        ),
+        (
+            "train: {kernel: hogwild, optimizer: sgd, batch_size: null}\n"
+            "sampling: {shared_negatives: 5}\nmodel: {max_norm: 2.5}",
+            "3:9: train.kernel=hogwild needs model.max_norm to be null; found 2.5",
+        ),
+        (
+            "train: {kernel: triton, optimizer: sgd, batch_size: null}\n"
+            "sampling: {shared_negatives: 5}\nmodel: {scale_grad_by_freq: true}",
+            "3:9: train.kernel=triton needs model.scale_grad_by_freq to be false; found true",
+        ),
+        (
+            "model: {freeze: pretrained}",
+            "1:9: model.freeze=pretrained needs model.init_from: the vectors that are to stay",
+        ),
+        (
+            "model: {freeze: all, init_from: null}",
+            "1:22: model.freeze=all needs model.init_from: the vectors that are to stay",
         ),
         (
             "corpus: {name: ptb, heldout_every: 7}",
@@ -633,10 +657,13 @@ def agreeing(values: dict) -> dict:
         corpus["url"] = corpus["sha256"] = None
     else:
         corpus["heldout_every"] = None
+    if values["model"]["init_from"] is None:
+        values["model"]["freeze"] = "none"
     kernel = values["train"]["kernel"]
     values["train"]["batch_size"] = None if kernel == "hogwild" else block * 3
     if kernel in IN_PLACE:
         values["train"] |= {"optimizer": "sgd", "device": IN_PLACE[kernel]}
+        values["model"] |= {"max_norm": None, "scale_grad_by_freq": False}
         values["sampling"]["shared_negatives"] = 9
     if kernel == "triton":
         values["sampling"]["block"] = min(block, 32)

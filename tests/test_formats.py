@@ -954,3 +954,45 @@ def test_half_precision_is_refused_by_name(name, format, tmp_path):
     with pytest.raises(ConfigError, match=message):
         formats.write(SMALL, tmp_path / name, format=format, dtype="f16")
     assert list(tmp_path.iterdir()) == []
+
+
+# Some of the words
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.txt.gz", "v.bin", "v.npy", "v.safetensors", "glove"])
+def test_the_rows_of_some_words_alone(name, tmp_path):
+    vectors, path = some(20), tmp_path / name
+    formats.write(vectors, path, format="glove" if name == "glove" else None)
+    wanted = {vectors.words[i] for i in (17, 3, 4)} | {"elsewhere"}
+    found = formats.read(path, only=wanted)
+    assert found.words == tuple(vectors.words[i] for i in (3, 4, 17))
+    assert found.matrix.tobytes() == vectors.matrix[[3, 4, 17]].tobytes()
+    assert same(formats.read(path, only=set(vectors.words)), vectors)
+    with pytest.raises(DataError, match=f"{name} has no word in common with the vocabulary"):
+        formats.read(path, only={"elsewhere"})
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.bin"])
+def test_a_file_that_is_read_in_part_is_still_whole(name, tmp_path):
+    data = written(tmp_path / name, some(20))
+    for damaged, message in (
+        (data[:-3], "no line end|ends within|no line end after"),
+        (data.replace(b"20 ", b"19 "), "the header says 19|more follows the last of 19"),
+    ):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(DataError, match=message):
+            formats.read(tmp_path / name, only={"w3é"})
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.txt.gz", "v.bin", "v.npy", "v.safetensors", "glove"])
+def test_the_dimension_is_told_by_the_beginning_of_a_file(name, tmp_path):
+    path = tmp_path / name
+    formats.write(some(20), path, format="glove" if name == "glove" else None)
+    dim = some(20).matrix.shape[1]
+    assert formats.dim_of(path) == dim
+    has_list = name in ("v.npy", "v.safetensors")
+    lists = [tmp_path / f"{name}.vocab"] if has_list else []
+    assert formats.files_of(path) == [path, *lists]
+    if not name.endswith((".gz", ".safetensors")):
+        path.write_bytes(path.read_bytes()[:300])
+        assert formats.dim_of(path) == dim

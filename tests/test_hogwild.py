@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from w2v.batches import blocked_batch
-from w2v.draws import Sampler
-from w2v.kernels import bmm
+from w2v.draws import Sampler, make_sampler
+from w2v.kernels import bmm, hogwild
 from w2v.kernels.compiled import compile_loop
 from w2v.kernels.pieces import Draws, empty_draws
 from w2v.kernels.shapes import Buffers, Shape, Tables, aligned_zeros, make_buffers
 from w2v.kernels.tiles import LANES
 from w2v.model import SkipGram
 from w2v.optimizers import SGD, RowAdagrad
+from w2v.restraints import Frozen, Restraints
 
 # Each shape is compiled once, which takes seconds: few, used again and again.
 BASE = Shape(7, 2, 2, 3, 5, avoid_contexts=True, center_mean=False, adagrad=False)
@@ -126,12 +127,13 @@ def guarded(buffers):
     return Buffers(**parts), walls
 
 
-def run_loop(case, *, lr, sums=None):
+def run_loop(case, *, lr, sums=None, frozen=()):
     """Runs the compiled loop; returns the sum of the losses and the number of centers."""
     none = np.zeros(0, np.float32)
     center_VD, context_VD = case.tables()
     sums = [sum_V.numpy() for sum_V in sums] if sums else [none, none]
-    tables = Tables(center_VD.data_ptr(), context_VD.data_ptr(), *sums)
+    marks = [of_V.numpy() for of_V in frozen]
+    tables = Tables(center_VD.data_ptr(), context_VD.data_ptr(), *sums, *marks)
     buffers, walls = guarded(make_buffers(case.shape))
     loop_for(case.shape)(case.draws, case.num_stretches, np.float32(lr), tables, buffers)
     assert all(np.isnan(wall).all() for wall in walls)
@@ -253,3 +255,100 @@ def test_loops_of_different_sizes_have_names_of_their_own():
         compile_loop(Shape(dim, 2, 2, 5, 5, True, False, False)).__qualname__ for dim in (8, 9, 16)
     }
     assert len(names) == 3
+
+
+# --- frozen rows ------------------------------------------------------------------------------
+
+FROZEN_CENTERS = PAIRS._replace(frozen_centers=True)
+FROZEN_ROWS = FROZEN_CENTERS._replace(frozen_contexts=True)
+FROZEN_ADAGRAD = ADAGRAD._replace(frozen_centers=True, frozen_contexts=True)
+HARD = torch.tensor([-0.0, 1e-41, -1e-41])  # an addition of zero, or a flush, would change them
+
+
+def marked(shape, num_words, seed):
+    """Two thirds of the words frozen as centers, and others as contexts, where the shape has it."""
+    generator = torch.Generator().manual_seed(seed)
+    center_V, context_V = torch.rand(2, num_words, generator=generator) < 0.6
+    return center_V & shape.frozen_centers, context_V & shape.frozen_contexts
+
+
+@pytest.mark.parametrize("shape", [FROZEN_CENTERS, FROZEN_ROWS])
+def test_of_a_tile_the_rows_that_are_not_frozen_take_the_step_of_bmm(shape):
+    for seed, stretch in enumerate(in_tiles(shape.tile)):
+        case = make_case(shape, [stretch], scale=1 / shape.dim**0.5, seed=seed)
+        ((place, noise_J),) = case.blocks()
+        before, frozen = copied(case.tables()), marked(shape, 12, seed)
+        batch = block_batch(case, place, noise_J, block=shape.tile)
+        rows, tally = bmm.gradients(case.model, batch, objective=objective_of(shape))
+        expected = copied(before)
+        SGD(*expected).step([rows], lr=0.3)
+        for table, was, frozen_V in zip(expected, before, frozen, strict=True):
+            table[frozen_V] = was[frozen_V]
+        loss_sum, _ = run_loop(case, lr=0.3, frozen=frozen)
+        assert loss_sum == pytest.approx(tally.loss_sum.item(), rel=1e-6)
+        for was, now, other, frozen_V in zip(before, case.tables(), expected, frozen, strict=True):
+            assert torch.equal(now[frozen_V], was[frozen_V])
+            assert torch.allclose(now, other, atol=1e-5)
+
+
+def test_frozen_contexts_change_nothing_for_those_that_are_not():
+    """Steps that are taken apart from the products are the steps that are taken at once."""
+    for seed in range(3):
+        stretches = [Stretch(60, 0, 60), Stretch(9, 2, 7)]
+        free = make_case(FROZEN_CENTERS, stretches, seed=seed)
+        apart = make_case(FROZEN_ROWS, stretches, seed=seed)
+        nothing = [torch.zeros(12, dtype=torch.bool)] * 2
+        before = copied(free.tables())
+        loss_sums = [run_loop(case, lr=0.05, frozen=nothing)[0] for case in (free, apart)]
+        assert loss_sums[0] == pytest.approx(loss_sums[1], rel=1e-5)
+        assert_same_change(before, free.tables(), apart.tables(), share=1e-4)
+
+
+@pytest.mark.parametrize("shape", [FROZEN_CENTERS, FROZEN_ROWS, FROZEN_ADAGRAD])
+def test_frozen_rows_keep_their_bytes_and_the_others_move(shape):
+    case = make_case(shape, [Stretch(300, 0, 300), Stretch(40, 3, 33)], scale=0.5)
+    frozen = marked(shape, 12, seed=1)
+    for table in case.tables():
+        table[1:, :3] = HARD
+    before = copied(case.tables())
+    sums = [torch.full((12,), 1e-10) for _ in range(2)] if shape.adagrad else None
+    run_loop(case, lr=0.1, sums=sums, frozen=frozen)
+    for was, now, frozen_V in zip(before, case.tables(), frozen, strict=True):
+        assert now[frozen_V].numpy().tobytes() == was[frozen_V].numpy().tobytes()
+        assert (now != was).any(dim=1)[1:][~frozen_V[1:]].all()
+        assert torch.isfinite(now).all()
+    for sum_V, frozen_V in zip(sums or (), frozen, strict=False):
+        assert (sum_V[1:] > 1e-9).tolist() == (~frozen_V[1:]).tolist()
+
+
+@pytest.mark.parametrize("optimizer", [SGD, RowAdagrad])
+def test_it_is_compiled_for_the_tables_that_have_frozen_rows(optimizer, monkeypatch):
+    shapes = []
+    monkeypatch.setattr(hogwild, "compile_loop", lambda shape: shapes.append(shape) or print)
+    monkeypatch.setattr(hogwild.Hogwild, "train_piece", lambda *_, **__: None)
+    case = make_case(EIGHTS, [Stretch(3, 0, 3)])
+    sampler = make_sampler(
+        np.ones(12, np.int64), window=3, negatives=5, noise_power=0.75, subsample=None,
+        subsample_formula="paper", block=8, shared_negatives=16, avoid_contexts=True, redraw=True,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    none_V, some_V = torch.zeros(12, dtype=torch.bool), torch.arange(12) == 3
+    for frozen in (None, Frozen(none_V, none_V), Frozen(some_V, none_V), Frozen(some_V, some_V)):
+        hogwild.prepare(
+            case.model, sampler, optimizer(*case.tables()), batch_size=None, lr=0.1,
+            objective="pair_sum", restraints=Restraints(frozen),
+        )  # fmt: skip
+    assert [shape[-2:] for shape in shapes] == [
+        (False, False), (False, False), (True, False), (True, True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", [{"max_norm": 1.0}, {"scale_grad_by_freq": True}])
+def test_restraints_on_steps_are_refused(rules):
+    case = make_case(EIGHTS, [Stretch(3, 0, 3)])
+    sampler = Sampler(*torch.ones(4, 1), 3, 5, 8, 16, avoid_contexts=True, redraw=True)
+    with pytest.raises(ValueError, match="no steps"):
+        hogwild.prepare(
+            case.model, sampler, SGD(*case.tables()), batch_size=None, lr=0.1,
+            objective="pair_sum", restraints=Restraints(**rules),
+        )  # fmt: skip

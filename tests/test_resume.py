@@ -96,8 +96,8 @@ def small_spans(monkeypatch):
 def with_spans_of(words):
     choose = training.choose_kernel
 
-    def chosen(*arguments):
-        choice = choose(*arguments)
+    def chosen(*arguments, **keywords):
+        choice = choose(*arguments, **keywords)
         return choice._replace(kernel=choice.kernel._replace(span_words=words))
 
     return chosen

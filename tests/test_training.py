@@ -8,7 +8,7 @@ from conftest import TINY_SETTINGS
 
 import w2v
 from w2v import record, training
-from w2v.config import SamplingSection, TrainSection
+from w2v.config import ModelSection, SamplingSection, TrainSection
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, DivergedError, StorageError
 from w2v.files import sha256
@@ -306,3 +306,13 @@ def test_kernels_are_chosen_with_a_reason():
         assert chosen.name == "bmm"
         assert chosen.reason.startswith(f"hogwild, which is faster, needs {obstacle}")
     assert choose_kernel(TrainSection(kernel="bmm"), shared, cpu).reason == "as configured"
+    for model, obstacle in (
+        (ModelSection(max_norm=1.0), "model.max_norm to be null"),
+        (ModelSection(scale_grad_by_freq=True), "model.scale_grad_by_freq to be false"),
+    ):
+        chosen = choose_kernel(sgd, shared, cpu, model=model)
+        assert (chosen.name, chosen.reason) == (
+            "bmm", f"hogwild, which is faster, needs {obstacle}"
+        )  # fmt: skip
+    frozen = ModelSection(init_from="a.vec", freeze="pretrained")
+    assert choose_kernel(sgd, shared, cpu, model=frozen).name == "hogwild"

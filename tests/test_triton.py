@@ -22,6 +22,7 @@ from w2v.kernels import choice
 from w2v.kernels.choice import choose_kernel
 from w2v.model import SkipGram
 from w2v.optimizers import make_optimizer
+from w2v.restraints import Frozen, Restraints
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 kernel = pytest.importorskip("w2v.kernels.triton")
@@ -91,16 +92,19 @@ def blocks_of(case, *, repeated=True):
     return [part.int().to(DEVICE) for part in drawn], batches
 
 
-def plain_training(case, model, batches, *, objective, lr, sums, factors, tile):
+def plain_training(case, model, batches, *, objective, lr, sums, factors, tile, frozen=None):
     """Block after block in float64; of a block, `tile` targets after the other.
 
     With Adagrad every use of a row takes a step of its own. Returns tables and losses.
     """
     center_VD, context_VD = (table.detach().cpu().double().numpy() for table in model.parameters())
+    frozen_centers_V, frozen_contexts_V = frozen or np.zeros((2, V), bool)
     losses, stretches = [], np.arange(case.programs + 1) * len(batches) // case.programs
 
-    def step(table_VD, words, gradient_ND, sum_V, factor_V, rate):
+    def step(table_VD, words, gradient_ND, sum_V, factor_V, rate, frozen_V):
         for word, gradient_D in zip(words, gradient_ND, strict=True):
+            if frozen_V[word]:
+                continue
             if sums is not None and gradient_D.any():
                 sum_V[word] += np.mean(gradient_D**2)
                 gradient_D = gradient_D / np.sqrt(sum_V[word])
@@ -130,16 +134,21 @@ def plain_training(case, model, batches, *, objective, lr, sums, factors, tile):
             loss_T[part_T > 0] += np.array(means) * part_T[part_T > 0]
             center_sum_V, context_sum_V = sums or (None, None)
             center_factor_V, context_factor_V = factors or np.ones((2, V))
-            step(center_VD, centers_T, answer.center_VD, center_sum_V, center_factor_V, rate)
+            step(
+                center_VD, centers_T, answer.center_VD, center_sum_V, center_factor_V, rate,
+                frozen_centers_V,
+            )  # fmt: skip
             step(
                 context_VD, targets_L[some], answer.context_VD, context_sum_V, context_factor_V,
-                rate,
+                rate, frozen_contexts_V,
             )  # fmt: skip
         losses += (loss_T / scale_T)[scored_T].tolist()
     return center_VD, context_VD, losses
 
 
-def check(case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launch=None):
+def check(
+    case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launch=None, frozen=None
+):
     # A GPU adds to one accumulator in no fixed order, and each use sees what was added before.
     drawn, batches = blocks_of(case, repeated=DEVICE.type == "cpu" or optimizer != "adagrad")
     model = model_of(case)
@@ -158,10 +167,10 @@ def check(case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launc
         factors = [factor_V.cpu().double().numpy() for factor_V in factors]
     *tables, losses = plain_training(
         case, model, batches, objective=objective, lr=lr, sums=sums, factors=factors,
-        tile=launch.targets,
+        tile=launch.targets, frozen=frozen and [of_V.cpu().numpy() for of_V in frozen],
     )  # fmt: skip
     before = [table.detach().clone() for table in model.parameters()]
-    trainer = kernel.Trainer(model, sampler_of(case), updates, objective, launch)
+    trainer = kernel.Trainer(model, sampler_of(case), updates, objective, launch, frozen=frozen)
     tally = trainer.train(*drawn, num_blocks=case.num_blocks, lr=lr)
     assert tally.centers.item() == len(losses)
     assert tally.loss_sum.item() == pytest.approx(sum(losses), rel=1e-5)
@@ -174,6 +183,9 @@ def check(case, *, optimizer="sgd", objective="pair_sum", lr=(0.05, 0.02), launc
     if sums is not None:
         for mine, theirs in zip(updates.state().values(), sums, strict=True):
             np.testing.assert_allclose(mine.cpu().numpy(), theirs, rtol=1e-4)
+    if frozen is not None:
+        for was, now, frozen_V in zip(before, model.parameters(), frozen, strict=True):
+            assert torch.equal(now[frozen_V].view(torch.int32), was[frozen_V].view(torch.int32))
 
 
 # --- one program, block after block -----------------------------------------------------------
@@ -208,6 +220,15 @@ def test_blocks_equal_the_oracle(optimizer, objective):
 )
 def test_any_size_equals_the_oracle(case, optimizer):
     check(case, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("case", [Case(), Case(dim=130, num_blocks=2)], ids=str)
+@pytest.mark.parametrize("optimizer", ["sgd", "steady", "adagrad"])
+@pytest.mark.parametrize("contexts", [True, False])
+def test_frozen_rows_keep_their_bytes_and_the_others_equal_the_oracle(contexts, optimizer, case):
+    generator = torch.Generator(DEVICE).manual_seed(5)
+    center_V, context_V = torch.rand(2, V, generator=generator, device=DEVICE) < 0.5
+    check(case, optimizer=optimizer, frozen=Frozen(center_V, context_V & contexts))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
@@ -312,7 +333,7 @@ def test_nothing_waits_for_the_device(monkeypatch):
         list(train_span(text, lr=(0.1, 0.0), streams=streams))
     grid, arguments, sizes = launched[-1]
     assert grid == (4,)  # 64 centers at once, 16 in a block
-    words_N, left_N, right_N, noise_XJ = arguments[4:8]
+    words_N, left_N, right_N, noise_XJ = arguments[6:10]
     assert (len(words_N), len(left_N), len(right_N)) == (257 * 16 + 6, 257 * 16, 257 * 16)
     assert noise_XJ.shape == (257, 24)
     assert arguments[-3:] == (257, 0.1, 0.0)
@@ -323,16 +344,21 @@ def test_nothing_waits_for_the_device(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "shared", "message"),
-    [("adam", 16, "cannot do Adam"), ("sgd", None, "shares negatives")],
+    ("optimizer", "shared", "rules", "message"),
+    [
+        ("adam", 16, {}, "cannot do Adam"),
+        ("sgd", None, {}, "shares negatives"),
+        ("sgd", 16, {"max_norm": 1.0}, "no steps"),
+        ("sgd", 16, {"scale_grad_by_freq": True}, "no steps"),
+    ],
 )
-def test_what_it_cannot_do_is_an_error(optimizer, shared, message):
+def test_what_it_cannot_do_is_an_error(optimizer, shared, rules, message):
     case = Case(block=1, shared=shared)
     model = model_of(case)
     with pytest.raises(ValueError, match=message):
         kernel.prepare(
             model, sampler_of(case), make_optimizer(optimizer, model), batch_size=None, lr=0.1,
-            objective="pair_sum",
+            objective="pair_sum", restraints=Restraints(**rules),
         )  # fmt: skip
 
 
@@ -447,15 +473,17 @@ from w2v.kernels import triton as kernel
 from w2v.kernels.program import train_blocks
 
 names = train_blocks.arg_names
-for dim, block, capability in ((100, 16, 90), (300, 32, 80)):
+for dim, block, capability, frozen in ((100, 16, 90, False), (300, 32, 80, True)):
     sizes = dict(
         DIM=dim, STRIDE=-(-dim // 8) * 8, T=block, W=5, J=24, K=5, C=block, L=64, E=128,
-        AVOID=True, CENTER_MEAN=False, STEADY=False, ADAGRAD=True, PRECISION=kernel.PRECISION,
+        AVOID=True, CENTER_MEAN=False, STEADY=False, ADAGRAD=True, FROZEN=frozen,
+        PRECISION=kernel.PRECISION,
     )
-    kinds = dict.fromkeys(names[:4], "*fp32") | dict.fromkeys(names[4:8], "*i32")
+    kinds = dict.fromkeys(names[:4], "*fp32") | dict.fromkeys(names[6:10], "*i32")
+    kinds |= dict.fromkeys(names[4:6], "*u8" if frozen else "*fp32")
     kinds |= {"loss_sum": "*fp64", "centers": "*i64", "num_blocks": "i32"}
     kinds |= {"first_lr": "fp32", "last_lr": "fp32"} | dict.fromkeys(sizes, "constexpr")
-    aligned = {(i,): [["tt.divisibility", 16]] for i in range(10)}
+    aligned = {(i,): [["tt.divisibility", 16]] for i in range(12)}
     made = triton.compile(
         ASTSource(train_blocks, signature=kinds, constexprs=sizes, attrs=aligned),
         target=GPUTarget("cuda", capability, 32),

@@ -241,6 +241,16 @@ def restore(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise ResumeError(f"{tensors_of(path)} is damaged: {error}") from error
 
 
+def tensor(path: Path, name: str) -> Tensor:
+    """One of the tensors of the checkpoint whose JSON is at `path`. Raises `ResumeError`."""
+    try:
+        with safetensors.safe_open(tensors_of(path), framework="pt") as file:
+            found: Tensor = file.get_tensor(name)
+            return found
+    except (SafetensorError, OSError) as error:
+        raise ResumeError(f"{tensors_of(path)} is damaged: {error}") from error
+
+
 class SchemaError(DataError):
     """A checkpoint of another version of w2v."""
 

@@ -21,7 +21,16 @@ from pydantic import (
 )
 
 from w2v.loader import KeyPath, as_scalar
-from w2v.names import DeviceName, Init, KeepFormula, KernelName, Objective, OptimizerName, Schedule
+from w2v.names import (
+    DeviceName,
+    Freeze,
+    Init,
+    KeepFormula,
+    KernelName,
+    Objective,
+    OptimizerName,
+    Schedule,
+)
 
 MAX_COUNT = 10**9  # far above any vocabulary, far below the end of int64
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -111,9 +120,17 @@ class ModelSection(BaseModel):
     init: Init = Field(
         "xavier", description="first values; word2vec: centers within 0.5/D, contexts zero"
     )
-    init_from: None = Field(None, description="vectors to start from; only null in this version")
-    freeze: Literal["none"] = Field(
-        "none", description="words whose vectors stay; only none in this version"
+    init_from: Text | None = Field(
+        None, description="a vector file or run folder to start from; other words as init says"
+    )
+    freeze: Freeze = Field(
+        "none", description="rows that stay; pretrained: those of init_from, all: every center's"
+    )
+    max_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="rows longer than this are shortened when a step uses them; null: off"
+    )
+    scale_grad_by_freq: bool = Field(
+        False, description="divide a row's gradient by how often it occurs in the step"
     )
 
 
@@ -152,7 +169,7 @@ class OutputSection(BaseModel):
 
 
 def obstacles(
-    kernel: KernelName, sampling: SamplingSection, train: TrainSection
+    kernel: KernelName, model: ModelSection, sampling: SamplingSection, train: TrainSection
 ) -> Iterator[tuple[str, str]]:
     """The settings that a kernel cannot honor: which, and what it needs instead."""
     if kernel not in IN_PLACE:
@@ -165,12 +182,17 @@ def obstacles(
         yield "sampling.shared_negatives", "a number (16, with sampling.block=16)"
     if kernel == "triton" and sampling.block > MOST_TRITON_BLOCK:
         yield "sampling.block", f"at most {MOST_TRITON_BLOCK}"
+    # Both speak of a step's rows, and a kernel that updates in place has no steps.
+    if model.max_norm is not None:
+        yield "model.max_norm", "null"
+    if model.scale_grad_by_freq:
+        yield "model.scale_grad_by_freq", "false"
     if train.device not in ("auto", IN_PLACE[kernel]):
         yield "train.device", IN_PLACE[kernel]
 
 
 def disagreements(
-    corpus: CorpusSection, sampling: SamplingSection, train: TrainSection
+    corpus: CorpusSection, model: ModelSection, sampling: SamplingSection, train: TrainSection
 ) -> Iterator[tuple[tuple[KeyPath, KeyPath], str]]:
     """The rules between settings: which two disagree, and how."""
     name = ("corpus", "name")
@@ -184,14 +206,17 @@ def disagreements(
     if corpus.name == "ptb" and corpus.heldout_every is not None:
         what = "corpus.heldout_every must be null: ptb has a held-out text of its own"
         yield (name, ("corpus", "heldout_every")), what
+    if model.freeze != "none" and model.init_from is None:
+        what = f"model.freeze={model.freeze} needs model.init_from: the vectors that are to stay"
+        yield (("model", "freeze"), ("model", "init_from")), what
     if sampling.block > 1 and sampling.shared_negatives is None:
         what = f"sampling.shared_negatives needs a number with sampling.block={sampling.block}"
         yield (("sampling", "block"), ("sampling", "shared_negatives")), f"{what} (64, say)"
     if train.batch_size is not None and train.batch_size % sampling.block:
         sizes = f"train.batch_size={train.batch_size} is not a multiple of sampling.block"
         yield (("train", "batch_size"), ("sampling", "block")), f"{sizes}={sampling.block}"
-    sections = {"sampling": sampling, "train": train}
-    for key, need in obstacles(train.kernel, sampling, train):
+    sections = {"model": model, "sampling": sampling, "train": train}
+    for key, need in obstacles(train.kernel, model, sampling, train):
         owner, setting = key.split(".")
         found = _as_yaml(getattr(sections[owner], setting))
         what = f"train.kernel={train.kernel} needs {key} to be {need}; found {found}"
@@ -211,7 +236,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for _, what in disagreements(self.corpus, self.sampling, self.train):
+        for _, what in disagreements(self.corpus, self.model, self.sampling, self.train):
             raise ValueError(what)
         return self
 

@@ -27,14 +27,16 @@ from w2v.draws import (
 )
 from w2v.feed import Feed
 from w2v.kernels.interface import Kernel, TrainSpan
-from w2v.model import SkipGram
+from w2v.model import KnownRows, SkipGram
 from w2v.optimizers import Optimizer, make_optimizer
+from w2v.restraints import Frozen, Restraints
 from w2v.sentences import Sentences, cut, spans
 
 HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
 HELDOUT_SPAN, HELDOUT_BATCH = 1 << 20, 512  # words that are drawn from, centers of a batch
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 CPU = torch.device("cpu")
+FROZEN_TENSORS = ("frozen.center", "frozen.context")  # in a checkpoint
 
 
 class Learner(NamedTuple):
@@ -46,12 +48,16 @@ class Learner(NamedTuple):
     train_span: TrainSpan  # the prepared kernel
     feed: Feed  # the text, as spans on the device
     heldout: tuple[Batch, ...]  # empty without held-out text
+    frozen: Frozen | None = None  # rows that stay
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that training changes: the tables and the optimizer's state."""
+        """All that training changes, the tables and the optimizer's state, and the frozen rows."""
         state = {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         tables = {"center": self.model.center.weight, "context": self.model.context.weight}
-        return {name: table.detach() for name, table in tables.items()} | state
+        whole = {name: table.detach() for name, table in tables.items()} | state
+        if self.frozen is not None:
+            whole |= dict(zip(FROZEN_TENSORS, self.frozen, strict=True))
+        return whole
 
 
 def make_learner(
@@ -62,16 +68,33 @@ def make_learner(
     train: TrainSection,
     kernel: Kernel,
     device: torch.device,
+    known: KnownRows | None = None,
+    frozen: Frozen | None = None,
 ) -> Learner:
-    """Tables, optimizer, sampler, text and held-out batches, on the device."""
-    generator = generator_at(CPU, train.seed, INIT_STREAM)
+    """Tables, optimizer, sampler, text and held-out batches, on the device.
+
+    Args:
+        corpus: the text.
+        model: the tables' settings.
+        sampling: those of the draws.
+        train: those of the loop.
+        kernel: which is to train.
+        device: where.
+        known: vectors to start from; the other rows are as they would be without them.
+        frozen: the rows that stay.
+    """
     tables = SkipGram(
         len(corpus.vocab),
         model.dim,
         init=model.init,
-        generator=generator,
+        generator=generator_at(CPU, train.seed, INIT_STREAM),
         row_multiple=kernel.row_multiple,
-    ).on(device)
+    )
+    if known is not None:
+        tables.take(known)
+    tables.on(device)
+    if frozen is not None:
+        frozen = Frozen(*(of_V.to(device) for of_V in frozen))
     draws = sampling.model_dump() | {"counts_V": corpus.vocab.known_counts_V}
     fixed = heldout_batches(corpus.heldout, make_sampler(**draws, device=CPU))
     sampler, optimizer = (
@@ -91,6 +114,7 @@ def make_learner(
         batch_size=train.batch_size,
         objective=train.objective,
         lr=train.lr,
+        restraints=Restraints(frozen, model.max_norm, model.scale_grad_by_freq),
     )
     return Learner(
         tables,
@@ -99,6 +123,7 @@ def make_learner(
         train_span,
         feed,
         heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
+        frozen=frozen,
     )
 
 

@@ -4,7 +4,8 @@ Word ids enter, scores and losses leave. A word has two vectors: one as a center
 context; the score of a pair is their dot product, its sigmoid the probability that the pair is
 real rather than noise (Mikolov et al. 2013b, equation 4; d2l.ai 15.4).
 
-Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block.
+Legend: V = words, D = dimension, B = blocks, T = centers in a block, L = targets of a block;
+N = words whose vectors are known beforehand.
 """
 
 import mmap
@@ -17,6 +18,14 @@ from torch.nn import functional as F
 
 from w2v.names import Init
 from w2v.vocab import UNK_ID
+
+
+class KnownRows(NamedTuple):
+    """The vectors that some words have before they are trained."""
+
+    ids_N: Tensor  # int64, each once, without `<unk>`
+    center_ND: Tensor  # float32
+    context_ND: Tensor | None  # None: known as centers only
 
 
 class SkipGram(nn.Module):
@@ -59,6 +68,13 @@ class SkipGram(nn.Module):
                 else:
                     table.zero_()
                 table[UNK_ID] = 0.0
+
+    @torch.no_grad()
+    def take(self, known: KnownRows) -> None:
+        """Puts known vectors into the tables, on the CPU, as they are; other rows stay."""
+        self.center.weight[known.ids_N] = known.center_ND
+        if known.context_ND is not None:
+            self.context.weight[known.ids_N] = known.context_ND
 
     def forward(self, centers_BT: Tensor, targets_BL: Tensor) -> Tensor:
         """The scores (B, T, L) of every center against every target of its block."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 KeepFormula = Literal["paper", "word2vec"]
 Init = Literal["xavier", "word2vec"]
+Freeze = Literal["none", "pretrained", "all"]
 KernelName = Literal["auto", "bmm", "hogwild", "triton"]
 OptimizerName = Literal["adam", "sgd", "adagrad"]
 Schedule = Literal["constant", "linear"]

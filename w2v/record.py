@@ -23,9 +23,12 @@ from w2v.files import sweep_temporaries, unwritable, write_text
 from w2v.kernels.choice import KernelChoice
 from w2v.learner import Learner
 from w2v.memory import Needs
+from w2v.pretrained import Pretrained
 from w2v.reporting import Report
 from w2v.resume import Saved, identity
 from w2v.rundir import METRICS, RunDir
+
+ORIGIN = "init_from_vectors"  # in run.json and in checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +46,21 @@ class Run(NamedTuple):
     prepare_s: float
     force: bool  # it may replace a finished run
     resume: bool  # it goes on from a checkpoint
+    pretrained: Pretrained | None  # what it starts from, or started from
 
     def identity(self) -> dict[str, Any]:
         """What must be the same where it goes on from a checkpoint."""
-        device = self.device.device.type
-        return identity(self.config, corpus=self.corpus, kernel=self.kernel.name, device=device)
+        return identity(
+            self.config,
+            corpus=self.corpus,
+            kernel=self.kernel.name,
+            device=self.device.device.type,
+            init_from=None if self.pretrained is None else self.pretrained.told.digest(),
+        )
+
+    def origin(self) -> dict[str, Any]:
+        """What is told of the vectors that it started from."""
+        return {} if self.pretrained is None else {ORIGIN: self.pretrained.told._asdict()}
 
     def history(self, saved: Saved | None) -> dict[str, Any]:
         """When it began, and at which steps it was gone on with."""
@@ -126,33 +139,37 @@ def finish_run(
 def describe(run: Run, saved: Saved | None = None) -> dict[str, object]:
     """What run.json tells of a run, finished or not."""
     config, corpus = run.config, run.corpus
-    return run.history(saved) | {
-        "command": sys.argv,
-        "versions": {
-            "w2v": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "machine": f"{platform.system()} {platform.machine()}",
-        "kernel": run.kernel.name,
-        "kernel_reason": run.kernel.reason,
-        "device": str(run.device.device),
-        "device_reason": run.device.reason,
-        "threads": torch.get_num_threads(),
-        "seed": config.train.seed,
-        "epochs": config.train.epochs,
-        "min_count": config.vocab.min_count,
-        "corpus": {
-            "name": config.corpus.name,
-            "digest": corpus.digest,
-            "raw_words": corpus.raw_words,
-            "words": len(corpus.train.ids_N),
-            "sentences": len(corpus.train.offsets_S) - 1,
-        },
-        "vocab_size": len(corpus.vocab),
-        "dim": config.model.dim,
-    }
+    return (
+        run.history(saved)
+        | run.origin()
+        | {
+            "command": sys.argv,
+            "versions": {
+                "w2v": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+            "machine": f"{platform.system()} {platform.machine()}",
+            "kernel": run.kernel.name,
+            "kernel_reason": run.kernel.reason,
+            "device": str(run.device.device),
+            "device_reason": run.device.reason,
+            "threads": torch.get_num_threads(),
+            "seed": config.train.seed,
+            "epochs": config.train.epochs,
+            "min_count": config.vocab.min_count,
+            "corpus": {
+                "name": config.corpus.name,
+                "digest": corpus.digest,
+                "raw_words": corpus.raw_words,
+                "words": len(corpus.train.ids_N),
+                "sentences": len(corpus.train.offsets_S) - 1,
+            },
+            "vocab_size": len(corpus.vocab),
+            "dim": config.model.dim,
+        }
+    )
 
 
 def _start_over(run_dir: RunDir, *, replacing: bool) -> None:

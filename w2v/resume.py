@@ -44,13 +44,16 @@ def settings(config: Config) -> dict[str, object]:
     return found
 
 
-def identity(config: Config, *, corpus: Corpus, kernel: str, device: str) -> dict[str, object]:
-    """What must be the same for a run to go on."""
+def identity(
+    config: Config, *, corpus: Corpus, kernel: str, device: str, init_from: str | None
+) -> dict[str, object]:
+    """What must be the same for a run to go on; `init_from` is the digest of those vectors."""
     return {
         "kernel": kernel,
         "device": device,
         "corpus": corpus.digest,
         "vocabulary": hashlib.sha256(corpus.vocab.to_tsv().encode()).hexdigest(),
+        "init_from": init_from,
         "settings": settings(config),
     }
 
@@ -128,7 +131,8 @@ def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
     if not _is_identity(there):
         raise ResumeError(f"{saved.path} does not say of what run it is")
     same = [name for name in here if name != "settings"]
-    found = list(_differing(there["settings"], here["settings"]))
+    # A setting that is younger than the checkpoint had the value that is now its default.
+    found = list(_differing(settings(Config()) | there["settings"], here["settings"]))
     found += [_difference(name, there, here) for name in same if there.get(name) != here[name]]
     key = "train.epochs"
     if here["settings"][key] < there["settings"][key]:

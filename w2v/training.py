@@ -15,20 +15,21 @@ from pathlib import Path
 
 import torch
 
-from w2v import checkpoints, devices, locks
+from w2v import checkpoints, devices, locks, pretrained
 from w2v.config import IN_PLACE, Config
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, prepare
 from w2v.errors import StoppedError
 from w2v.files import require_writable
 from w2v.kernels.choice import KernelChoice, choose_kernel
-from w2v.learner import Learner, make_learner
+from w2v.learner import FROZEN_TENSORS, Learner, make_learner
 from w2v.leaving import Wish
 from w2v.loop import reports
 from w2v.memory import Needs, memory_errors, needs, require_memory
-from w2v.model import padded
-from w2v.record import Run, finish_run, open_run
+from w2v.model import KnownRows, padded
+from w2v.record import ORIGIN, Run, finish_run, open_run
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
+from w2v.restraints import Frozen, frozen_rows
 from w2v.resume import Saved, is_complete, newest, require_same
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
@@ -82,31 +83,36 @@ def prepare_run(
     """Checks all that can fail before training, the cheap first, and opens the corpus.
 
     Raises:
-        ConfigError: the device is not to be had here.
+        ConfigError: the device is not to be had here; `model.init_from` has another dimension.
         StorageError: `folder` holds a finished run and `force` is not set, is not writable, or in
             use; a GPU has no room for the tables.
         ResumeError: with `resume`, no checkpoint of this run is there.
-        DownloadError, DataError: the corpus.
+        DownloadError, DataError: the corpus, `model.init_from`.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     device = devices.choose(
         config.train.device, only_cpu=IN_PLACE.get(config.train.kernel) == "cpu"
     )
-    kernel = choose_kernel(config.train, config.sampling, device.device)
+    kernel = choose_kernel(config.train, config.sampling, device.device, model=config.model)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     run_dir = RunDir(folder)
     locks.require_free(folder)
-    if resume:
-        require_same(newest(run_dir.checkpoints), {"settings": settings_of(config)})
+    saved = newest(run_dir.checkpoints) if resume else None
+    if saved is not None:
+        require_same(saved, {"settings": settings_of(config)})
     else:
         run_dir.require_free(force=force)
+        if config.model.init_from is not None:
+            pretrained.require_fit(config.model.init_from, dim=config.model.dim)
     require_writable(folder)
     corpus = open_corpus(config, data_folder=data_folder, download_progress=download_progress)
     memory = _needs(config, corpus, kernel)
     require_memory(memory, device.device)
+    told = None if saved is None else saved.state.run.get(ORIGIN)
+    start = pretrained.start(config.model, corpus.vocab, told=told)
     prepare_s = time.perf_counter() - started
     return Run(
-        config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume
+        config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume, start
     )
 
 
@@ -157,6 +163,7 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
     ):
         saved = _checkpoint(run)
         started = time.perf_counter()
+        known = None if run.pretrained is None else run.pretrained.take()
         learner = make_learner(
             run.corpus,
             model=config.model,
@@ -164,6 +171,8 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
             train=config.train,
             kernel=run.kernel.kernel,
             device=run.device.device,
+            known=known,
+            frozen=_frozen(run, known, saved),
         )  # a kernel may have to be compiled first
         if saved is not None:
             checkpoints.restore(saved.path, learner.tensors())
@@ -213,13 +222,23 @@ def _checkpoint(run: Run) -> Saved | None:
     return saved
 
 
+def _frozen(run: Run, known: KnownRows | None, saved: Saved | None) -> Frozen | None:
+    """The rows that stay; of a run that goes on, as its checkpoint has them."""
+    freeze = run.config.model.freeze
+    if saved is not None and freeze != "none":
+        return Frozen(*(checkpoints.tensor(saved.path, name) for name in FROZEN_TENSORS))
+    if known is None:
+        return None
+    return frozen_rows(freeze, known, vocab_size=len(run.corpus.vocab))
+
+
 def _checkpointer(
     run: Run, learner: Learner, saved: Saved | None, *, first: Callable[[], None]
 ) -> checkpoints.Checkpointer:
     return checkpoints.Checkpointer(
         run.folder.checkpoints,
         learner.tensors(),
-        run=run.identity() | run.history(saved),
+        run=run.identity() | run.history(saved) | run.origin(),
         every_s=run.config.output.checkpoint_every_s,
         keep=run.config.output.keep_checkpoints,
         saved_at_s=0.0 if saved is None else saved.state.report.run_seconds,

@@ -861,6 +861,29 @@ _ROWS = (
         "one goes with the next export there",
     ),
     Row("V17", "any float32, subnormal ones too, through text", "hypothesis", "export", OK, 60.0),
+    Row(
+        "V18",
+        "model.init_from: nothing there, damaged, another dimension, no word in common, all frozen",
+        "--set",
+        "train",
+        {
+            0: ("init_from {path} is gone; the checkpoint has what came from it",),
+            2: (
+                "model.dim={n}, but the vectors of model.init_from={path} have {n} dimensions",
+                "model.freeze=pretrained leaves no row to train: {path} has all {n} words, "
+                "as centers and as contexts",
+            ),
+            4: (
+                "model.init_from: no such file or folder: {path}",
+                "{path} has no word in common with the vocabulary",
+                "{path} is no run folder: run.json: No such file or directory",
+                "{path}: line {n}: {n} numbers, expected {n}",
+                HEADER,
+            ),
+            7: ("{path} is of another run: init_from (there {digest}, here {digest})",),
+        },
+        note="what the file's first bytes tell is told before the corpus is opened",
+    ),
     # --- Q ---------------------------------------------------------------------------------------
     Row(
         "Q1",

@@ -460,3 +460,65 @@ def test_any_float_survives_text(row, tmp_path, table):
     found = word2vec_text.read(tmp_path / "v.txt")
     assert found.matrix.tobytes() == table.tobytes()
     assert row.ends == {0: ()}
+
+
+@pytest.fixture
+def start(cli, tmp_path, monkeypatch):
+    """Runs `w2v train` from vectors of these bytes on a text of five words."""
+    (tmp_path / "text.txt").write_text("cat dog café mouse cat\n" * 40)
+    settings = (
+        "corpus.name=text", "corpus.path=text.txt", "vocab.min_count=1", "model.dim=2",
+        "train.epochs=1", "train.batch_size=16", "train.kernel=bmm", "sampling.subsample=null",
+    )  # fmt: skip
+
+    def run(path, *arguments, more=()):
+        given = (*settings, f"model.init_from={path}", *more)
+        options = [part for setting in given for part in ("-s", setting)]
+        return cli("train", *options, "--run", "run", *arguments)
+
+    return run
+
+
+@pytest.mark.fault("V18")
+@pytest.mark.parametrize(
+    ("data", "settings", "code"),
+    [
+        (None, (), 4),
+        (b"", (), 4),
+        (b"1 2\ncat 1\n", (), 4),
+        (b"1 2\nKatze 1 2\n", (), 4),
+        (TEXT, ("model.dim=3",), 2),
+        (BINARY, ("model.dim=3",), 2),
+        (TEXT, (), 0),
+        (BINARY, ("model.freeze=pretrained",), 0),
+    ],
+)
+def test_vectors_to_start_from(row, start, tmp_path, data, settings, code):
+    if data is not None:
+        (tmp_path / "v").write_bytes(data)
+    expect(row, start("v", more=settings), code)
+    assert (tmp_path / "run").exists() == (code == 0)
+
+
+@pytest.mark.fault("V18")
+def test_runs_to_start_from(row, start, run_folder, tmp_path):
+    (tmp_path / "folder").mkdir()
+    expect(row, start("folder"), 4)
+    (tmp_path / "text.txt").write_text("cat cats dog café\n" * 40)
+    expect(row, start(run_folder.path, more=("model.freeze=pretrained",)), 2)
+    expect(row, start(run_folder.path, more=("model.freeze=all",)), 0)
+
+
+@pytest.mark.fault("V18")
+@pytest.mark.parametrize("change", ["gone", "other"])
+def test_a_run_that_goes_on_from_vectors(row, start, tmp_path, change):
+    path = tmp_path / "v.txt"
+    path.write_bytes(TEXT)
+    expect(row, start("v.txt"), 0)
+    (tmp_path / "run" / "run.json").write_text('{"schema": 1, "finished": false}')
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(TEXT.replace(b"0.5", b"0.6"))
+    outcome = start("v.txt", "--resume", more=("train.epochs=2",))
+    expect(row, outcome, 0 if change == "gone" else 7, warned=change == "gone")

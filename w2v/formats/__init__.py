@@ -8,7 +8,7 @@ decides how it is read.
 
 import difflib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ from w2v.formats import (
     parquet,
     projector,
     safetensors_file,
+    text_rows,
     tsv,
     word2vec_binary,
     word2vec_text,
@@ -38,7 +39,18 @@ from w2v.formats.text_rows import (
 from w2v.formats.writing import GZIP, write_file, write_folder
 from w2v.vectors import WordVectors
 
-__all__ = ["FORMATS", "NAMES", "SUFFIXES", "check_free", "read", "resolve", "write", "write_stream"]
+__all__ = [
+    "FORMATS",
+    "NAMES",
+    "SUFFIXES",
+    "check_free",
+    "dim_of",
+    "files_of",
+    "read",
+    "resolve",
+    "write",
+    "write_stream",
+]
 
 FORMATS: tuple[Format | FolderFormat, ...] = (
     Format(word2vec_text.NAME, word2vec_text.SUFFIXES, word2vec_text.write, kind="text"),
@@ -88,6 +100,11 @@ NAMES = tuple(dict.fromkeys(known.name for known in FORMATS))
 SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 _TEXT_SUFFIXES = (*word2vec_text.SUFFIXES, GZIP)
 _HEAD_BYTES = 16
+# The formats of numbers only; in the others the first line tells how many a row has.
+_DIM_OF_TABLE: Mapping[Callable[..., WordVectors], Callable[[Path], int]] = {
+    npy.read: npy.dim,
+    safetensors_file.read: safetensors_file.dim,
+}
 
 # What these hold may run code when it is loaded, or is a whole model: told by name, not opened.
 REFUSED_SUFFIXES = {
@@ -210,12 +227,35 @@ def write_stream(vectors: WordVectors, stream: BinaryIO, *, format: str | None =
     chosen.write(vectors, stream)
 
 
-def read(path: Path) -> WordVectors:
+def read(path: Path, *, only: Collection[str] | None = None) -> WordVectors:
     """Reads a vector file of any known format, told by its content.
 
+    Args:
+        path: the file.
+        only: the words of a vocabulary: other rows are passed over, and text is not parsed there.
+
     Raises:
-        DataError: it cannot be read, is of no known format, or damaged.
+        DataError: it cannot be read, is of no known format, damaged, or has none of those words.
     """
+    return _reader(path)(path, only=only)
+
+
+def dim_of(path: Path) -> int:
+    """How many numbers the vectors of a file have; only its beginning is read.
+
+    Raises:
+        DataError: it cannot be read, or is of no known format.
+    """
+    return _DIM_OF_TABLE.get(_reader(path), text_rows.dim)(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The vector file, and the word list beside it where it holds numbers only."""
+    return [path, word_list.beside(path)] if _reader(path) in _DIM_OF_TABLE else [path]
+
+
+def _reader(path: Path) -> Callable[..., WordVectors]:
+    """The reader for what is in a regular file, `read` of its format."""
     refused = REFUSED_SUFFIXES.get(path.suffix.lower())
     if refused:
         raise _refusal(path, refused)
@@ -228,11 +268,11 @@ def read(path: Path) -> WordVectors:
             "--run takes a run folder; exported folders are for others" if path.is_dir() else None
         )
         raise DataError(f"cannot read {path}: it is no regular file", hint=hint)
-    return _reader(path)(path)
+    return _reader_of_content(path)
 
 
-def _reader(path: Path) -> Callable[[Path], WordVectors]:
-    """The reader for what is in a file; the suffix counts where the content could be two things."""
+def _reader_of_content(path: Path) -> Callable[..., WordVectors]:
+    """The suffix counts where the content could be two things."""
     suffix = path.suffix.lower()
     with open_text(path) as file:
         head = file.read(_HEAD_BYTES)

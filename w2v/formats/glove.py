@@ -5,6 +5,7 @@ r"""GloVe text: word2vec text without the header. It has no suffix of its own: `
 The rows are those of `w2v.formats.text_rows`. How many numbers a row has, the first one tells.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,7 @@ def write(vectors: WordVectors, file: BinaryIO) -> None:
     write_rows(vectors, file)
 
 
-def read(path: Path) -> WordVectors:
+def read(path: Path, *, only: Collection[str] | None = None) -> WordVectors:
     """Reads a file, plain or gzipped.
 
     Raises:
@@ -39,5 +40,5 @@ def read(path: Path) -> WordVectors:
         if not dim:
             raise DataError(f"{path}: line 1: expected a word and its numbers")
         file.seek(0)
-        words, matrix_VD = read_rows(file, dim=dim, path=path, first_line=1)
-    return assemble(path, words, matrix_VD)
+        _, words, matrix_VD = read_rows(file, dim=dim, path=path, first_line=1, only=only)
+    return assemble(path, words, matrix_VD, only=only)

@@ -14,8 +14,9 @@ Words: see `w2v.formats.word_list`. Nothing ties the two files together but thei
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def write_half(vectors: WordVectors, file: BinaryIO) -> None:
     _write(halved(vectors), file)
 
 
-def read(path: Path) -> WordVectors:
+def read(path: Path, *, only: Collection[str] | None = None) -> WordVectors:
     """Reads a table and the word list beside it.
 
     Raises:
@@ -58,12 +59,7 @@ def read(path: Path) -> WordVectors:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(_TEXT_AT)
-            length = int.from_bytes(start[_LENGTH_AT:], "little")
-            match = _HEADER.fullmatch(start + file.read(length))
-            if match is None:
-                raise DataError(f"{path}: expected a .npy of float32 in two dimensions")
-            width, header = int(match[2]), Header(int(match[4]), int(match[5]))
+            header, width, order = _read_header(file, path)
             room = path.stat().st_size - file.tell()
             check_header(path, header, row_bytes=width * header.dim, available=room)
             if room > width * header.num_words * header.dim:
@@ -71,9 +67,29 @@ def read(path: Path) -> WordVectors:
             flat = np.fromfile(file, f"<f{width}")
     except OSError as error:
         raise unreadable(path, error) from error
-    matrix_VD = flat.reshape(header, order="F" if match[3] == b"True" else "C")
+    matrix_VD = flat.reshape(header, order=order)
     listed = word_list.read(path)
-    return assemble(path, listed.words, matrix_VD, counts=listed.counts)
+    return assemble(path, listed.words, matrix_VD, counts=listed.counts, only=only)
+
+
+def dim(path: Path) -> int:
+    """How many numbers a row has. Raises `DataError` as `read` does."""
+    try:
+        with path.open("rb") as file:
+            return _read_header(file, path)[0].dim
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[Header, int, Literal["C", "F"]]:
+    """The shape, the bytes of a number, and whether row follows on row or column on column."""
+    start = file.read(_TEXT_AT)
+    length = int.from_bytes(start[_LENGTH_AT:], "little")
+    match = _HEADER.fullmatch(start + file.read(length))
+    if match is None:
+        raise DataError(f"{path}: expected a .npy of float32 in two dimensions")
+    header = Header(int(match[4]), int(match[5]))
+    return header, int(match[2]), "F" if match[3] == b"True" else "C"
 
 
 def _write(matrix_VD: NDArray[np.floating], file: BinaryIO) -> None:

@@ -7,7 +7,7 @@ Legend: V = words, D = dimensions.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,9 +124,31 @@ def assemble(
     matrix_VD: NDArray[np.floating],
     *,
     counts: Sequence[int] | None = None,
+    only: Collection[str] | None = None,
 ) -> WordVectors:
-    """The vectors that a reader found; what is wrong with them is told with the file's name."""
+    """The vectors that a reader found; what is wrong with them is told with the file's name.
+
+    Where `only` are the words of a vocabulary, the rows of other words are left out.
+    """
+    if only is not None and not words:
+        raise nothing_in_common(path)
     try:
-        return WordVectors(words, matrix_VD, counts=counts)
+        vectors = WordVectors(words, matrix_VD, counts=counts)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    return vectors if only is None else _of_vocabulary(vectors, only, path)
+
+
+def nothing_in_common(path: Path, *, hint: str | None = None) -> DataError:
+    """The one message for vectors of other words than those of a vocabulary."""
+    return DataError(f"{path} has no word in common with the vocabulary", hint=hint)
+
+
+def _of_vocabulary(vectors: WordVectors, only: Collection[str], path: Path) -> WordVectors:
+    """The rows of these words alone; an error where there is none."""
+    kept = [row for row, word in enumerate(vectors.words) if word in only]
+    if not kept:
+        raise nothing_in_common(path)
+    if len(kept) == len(vectors):
+        return vectors
+    return WordVectors([vectors.words[row] for row in kept], vectors.matrix[kept])

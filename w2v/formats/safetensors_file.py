@@ -14,9 +14,10 @@ table, since the format notices no flipped bit. Files without them are read too.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -75,12 +76,36 @@ def write_table(
     file.write(data_VD.data)
 
 
-def read(path: Path) -> WordVectors:
+def read(path: Path, *, only: Collection[str] | None = None) -> WordVectors:
     """Reads a table and the word list beside it.
 
     Raises:
         DataError: it is not in this format, damaged, or differs from the word list.
     """
+    with _opened(path) as file:
+        matrix_VD: NDArray[np.floating] = file.get_tensor(TENSOR)
+        metadata = file.metadata() or {}
+    found = hashlib.sha256(np.ascontiguousarray(matrix_VD).data).hexdigest()
+    if metadata.get(TABLE_DIGEST) not in (None, found):
+        raise DataError(
+            f"checksum mismatch: the table in {path} is not the one that was written",
+            hint="the file was changed or damaged; export it again",
+        )
+    listed = word_list.read(path)
+    if metadata.get(WORDS_DIGEST) not in (None, listed.sha256):
+        raise DataError(f"checksum mismatch: {word_list.beside(path)} is not the list of {path}")
+    return assemble(path, listed.words, matrix_VD, counts=listed.counts, only=only)
+
+
+def dim(path: Path) -> int:
+    """How many numbers a row has. Raises `DataError` as `read` does."""
+    with _opened(path) as file:
+        return int(file.get_slice(TENSOR).get_shape()[1])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, once it is known to hold a table."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -92,22 +117,11 @@ def read(path: Path) -> WordVectors:
             tensor = file.get_slice(TENSOR)
             if tensor.get_dtype() not in _DTYPES or len(tensor.get_shape()) != 2:
                 raise DataError(f"{path}: expected float32 in two dimensions")
-            matrix_VD: NDArray[np.floating] = file.get_tensor(TENSOR)
-            metadata = file.metadata() or {}
+            yield file
     except safetensors.SafetensorError as error:
         raise DataError(f"{path}: not a whole safetensors file: {error}") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    found = hashlib.sha256(np.ascontiguousarray(matrix_VD).data).hexdigest()
-    if metadata.get(TABLE_DIGEST) not in (None, found):
-        raise DataError(
-            f"checksum mismatch: the table in {path} is not the one that was written",
-            hint="the file was changed or damaged; export it again",
-        )
-    listed = word_list.read(path)
-    if metadata.get(WORDS_DIGEST) not in (None, listed.sha256):
-        raise DataError(f"checksum mismatch: {word_list.beside(path)} is not the list of {path}")
-    return assemble(path, listed.words, matrix_VD, counts=listed.counts)
 
 
 def _words_digest(vectors: WordVectors) -> dict[str, str]:

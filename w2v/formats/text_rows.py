@@ -13,7 +13,7 @@ Legend: V = words, D = dimensions.
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from w2v.errors import DataError
 from w2v.files import unreadable
-from w2v.formats.rows import MAX_WORD_BYTES, decode_word
+from w2v.formats.rows import MAX_WORD_BYTES, decode_word, parse_header
 from w2v.vectors import WordVectors
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -58,8 +58,13 @@ def row_chunks(vectors: WordVectors) -> Iterator[tuple[Sequence[str], list[list[
 
 
 def read_rows(
-    file: BinaryIO, *, dim: int, path: Path, first_line: int
-) -> tuple[list[str], NDArray[np.float32]]:
+    file: BinaryIO,
+    *,
+    dim: int,
+    path: Path,
+    first_line: int,
+    only: Collection[str] | None = None,
+) -> tuple[int, list[str], NDArray[np.float32]]:
     """Reads rows up to the end of the file; memory grows with what is there, not what is said.
 
     Args:
@@ -67,9 +72,10 @@ def read_rows(
         dim: numbers in a row.
         path: named in errors.
         first_line: the line number of the first row.
+        only: keep the rows of these words; the numbers of others are not looked at.
 
     Returns:
-        The words, and the matrix of shape (V, D).
+        How many rows there are; the words that were kept, and their matrix of shape (V, D).
 
     Raises:
         DataError: a row is not a word and `dim` finite numbers, or its line is not ended.
@@ -77,14 +83,26 @@ def read_rows(
     words: list[str] = []
     numbers = bytearray()
     limit = MAX_WORD_BYTES + dim * MAX_NUMBER_BYTES
+    num_rows = 0
     while line := file.readline(limit):
-        place = f"{path}: line {first_line + len(words)}"
+        place = f"{path}: line {first_line + num_rows}"
+        num_rows += 1
         if not line.endswith(b"\n"):
             raise DataError(_unended(place, line, limit), hint="is the file complete?")
-        word, fields = _cut(line.rstrip(b" \r\n"), dim)
-        numbers += _parse(fields, dim=dim, place=place)
-        words.append(decode_word(word, place=place))
-    return words, np.frombuffer(numbers, np.float32).reshape(len(words), dim)
+        raw, fields = _cut(line.rstrip(b" \r\n"), dim)
+        word = decode_word(raw, place=place)
+        if only is None or word in only:
+            numbers += _parse(fields, dim=dim, place=place)
+            words.append(word)
+    return num_rows, words, np.frombuffer(numbers, np.float32).reshape(len(words), dim)
+
+
+def dim(path: Path) -> int:
+    """How many numbers a row has, by the first line: a header, or else a row. 0: by neither."""
+    with open_text(path) as file:
+        line = file.readline(FIRST_LINE_BYTES)
+    header = parse_header(line)
+    return count_trailing_numbers(line) if header is None else header.dim
 
 
 def count_trailing_numbers(line: bytes) -> int:

@@ -9,6 +9,7 @@ The line end after a vector is there in the files of C and of this writer, and n
 the first row tells the reader which kind of file it has. Nothing may follow the last row.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,7 @@ from w2v.formats.rows import (
     header_expected,
     parse_header,
 )
-from w2v.vectors import WordVectors
+from w2v.vectors import WordVectors, shown
 
 NAME = "binary"
 SUFFIXES = (".bin",)
@@ -41,7 +42,7 @@ def write(vectors: WordVectors, file: BinaryIO) -> None:
         file.write(b"%b %b\n" % (word.encode(), row_D.tobytes()))
 
 
-def read(path: Path) -> WordVectors:
+def read(path: Path, *, only: Collection[str] | None = None) -> WordVectors:
     """Reads a file of either kind.
 
     Raises:
@@ -56,16 +57,18 @@ def read(path: Path) -> WordVectors:
             size = path.stat().st_size
             row_bytes = 2 + 4 * header.dim  # a letter, a space, the numbers
             check_header(path, header, row_bytes=row_bytes, available=size - len(first_line))
-            return _read_rows(file, path=path, header=header)
+            return _read_rows(file, path=path, header=header, only=only)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _read_rows(file: BinaryIO, *, path: Path, header: Header) -> WordVectors:
-    """Reads all rows of a file that stands behind its header."""
+def _read_rows(
+    file: BinaryIO, *, path: Path, header: Header, only: Collection[str] | None
+) -> WordVectors:
+    """Reads all rows of a file that stands behind its header; keeps those of `only`."""
     num_words, dim = header
     words: list[str] = []
-    matrix_VD = np.empty((num_words, dim), "<f4")
+    matrix_VD = np.empty((num_words if only is None else min(num_words, len(only)), dim), "<f4")
     longest = MAX_WORD_BYTES + 1 + 4 * dim + 1
     base, block, at = file.tell(), b"", 0  # the block begins at byte `base` of the file
     line_end = b""
@@ -79,8 +82,12 @@ def _read_rows(file: BinaryIO, *, path: Path, header: Header) -> WordVectors:
         end = space + 1 + 4 * dim
         if end > len(block):
             raise DataError(f"{place}: the file ends within the vector")
-        words.append(decode_word(block[at:space], place=place))
-        matrix_VD[row] = np.frombuffer(block, "<f4", dim, space + 1)
+        word = decode_word(block[at:space], place=place)
+        if only is None or word in only:
+            if len(words) == len(matrix_VD):  # there are no more words in `only`
+                raise DataError(f"{place}: {shown(word)} comes twice")
+            matrix_VD[len(words)] = np.frombuffer(block, "<f4", dim, space + 1)
+            words.append(word)
         if row == 0:
             line_end = b"\n" if block[end : end + 1] == b"\n" else b""
         at = end + len(line_end)
@@ -88,4 +95,4 @@ def _read_rows(file: BinaryIO, *, path: Path, header: Header) -> WordVectors:
             raise DataError(f"{place}: no line end after the vector, as the first word has")
     if block[at:] or file.read(1):
         raise DataError(f"{path}: byte {base + at}: more follows the last of {num_words} words")
-    return assemble(path, words, matrix_VD)
+    return assemble(path, words, matrix_VD[: len(words)], only=only)

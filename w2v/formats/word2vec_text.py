@@ -7,6 +7,7 @@ V and D are decimal numbers of ASCII digits; the rows are those of `w2v.formats.
 Counts and the other table are not in it.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +33,7 @@ def write(vectors: WordVectors, file: BinaryIO) -> None:
     write_rows(vectors, file)
 
 
-def read(path: Path) -> WordVectors:
+def read(path: Path, *, only: Collection[str] | None = None) -> WordVectors:
     """Reads a file, plain or gzipped.
 
     Raises:
@@ -45,7 +46,9 @@ def read(path: Path) -> WordVectors:
         # A letter and a line end, a space and a digit for each number.
         row_bytes = 2 + 2 * header.dim
         check_header(path, header, row_bytes=row_bytes, available=bytes_available(file, path))
-        words, matrix_VD = read_rows(file, dim=header.dim, path=path, first_line=2)
-    if len(words) != header.num_words:
-        raise DataError(f"{path}: the header says {header.num_words} words, found {len(words)}")
-    return assemble(path, words, matrix_VD)
+        num_rows, words, matrix_VD = read_rows(
+            file, dim=header.dim, path=path, first_line=2, only=only
+        )
+    if num_rows != header.num_words:
+        raise DataError(f"{path}: the header says {header.num_words} words, found {num_rows}")
+    return assemble(path, words, matrix_VD, only=only)

@@ -16,6 +16,7 @@ of a block; N and M = used rows of the two tables; of a span, N = ids and S = se
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from w2v.kernels.recorded import Recorded
 from w2v.model import CenterLoss, SkipGram, divisor, masked_bce
 from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowGradients
+from w2v.restraints import FREE, Restrainer, Restraints
 from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
@@ -44,22 +46,25 @@ def prepare(
     batch_size: int | None,
     objective: Objective,
     lr: float,
+    restraints: Restraints = FREE,
 ) -> TrainSpan:
     """What trains on spans, with lr at most `lr`.
 
-    `batch_size` None takes whole blocks of about STEP_CENTERS, and steadies plain descent.
+    `batch_size` None takes whole blocks of about STEP_CENTERS, and steadies plain descent, unless
+    the uses of a row share its gradient anyway.
     """
     if batch_size is None:
         batch_size = max(1, STEP_CENTERS // sampler.block) * sampler.block
-        if isinstance(optimizer, SGD):
+        if isinstance(optimizer, SGD) and not restraints.scale_grad_by_freq:
             optimizer.steady(sampler, centers=batch_size, objective=objective, lr=lr)
+    how: dict[str, Any] = {
+        "batch_size": batch_size, "objective": objective, "restraints": restraints
+    }  # fmt: skip
     if sampler.noise_cdf_V.device.type == "cuda":
-        steady = SteadySteps(model, sampler, optimizer, batch_size=batch_size, objective=objective)
+        steady = SteadySteps(model, sampler, optimizer, **how)
         steady.record()
         return steady.train_span
-    return partial(
-        train_span, model, sampler, optimizer, batch_size=batch_size, objective=objective
-    )
+    return partial(train_span, model, sampler, optimizer, **how)
 
 
 @torch.no_grad()
@@ -74,6 +79,7 @@ def train_span(
     lr: tuple[float, float],
     streams: Streams,
     skip: int = 0,
+    restraints: Restraints = FREE,
 ) -> Iterator[Step]:
     """Trains on a run of sentences; yields after each step.
 
@@ -87,7 +93,9 @@ def train_span(
         lr: learning rate at the first and the last center; linear between them.
         streams: all that is random; of the model's device.
         skip: steps that an earlier run did; they are drawn, since draws follow on each other.
+        restraints: what holds rows of the model back.
     """
+    restrainer = Restrainer(restraints, model)
     span = draw_span(text, sampler, streams.draws)
     total, passed = count_slots(span, sampler), 0
     for number, step in enumerate(steps(span, sampler, streams, batch_size=batch_size)):
@@ -95,8 +103,10 @@ def train_span(
         passed = min(total, passed + sum(batch.centers_BT.numel() for batch in step))
         if number < skip:
             continue
+        restrainer.shorten(step)
         parts = [gradients(model, batch, objective=objective) for batch in step]
-        optimizer.step([rows for rows, _ in parts], lr=step_lr)
+        restrainer.share([rows for rows, _ in parts])
+        optimizer.step([restrainer.withhold(rows) for rows, _ in parts], lr=step_lr)
         loss_sums, centers = zip(*(tally for _, tally in parts), strict=True)
         yield Step(Tally(sum(loss_sums), sum(centers)), passed / total)
 
@@ -117,11 +127,12 @@ class SteadySteps:
         batch_size: int,
         objective: Objective,
         most_words: int = SPAN_WORDS,
+        restraints: Restraints = FREE,
     ) -> None:
         """Takes the memory for spans of at most `most_words`."""
         device = sampler.noise_cdf_V.device
         self._model, self._sampler, self._optimizer = model, sampler, optimizer
-        self._objective = objective
+        self._objective, self._restrainer = objective, Restrainer(restraints, model)
         self._steps = FixedSteps(sampler, batch_size=batch_size, most_words=most_words)
         self._passed, self._lr, self._lr_change = torch.zeros(3, device=device)
         self._loss_sum = torch.zeros((), dtype=finest_float(device), device=device)
@@ -152,11 +163,15 @@ class SteadySteps:
 
     @torch.no_grad()
     def _one_step(self) -> None:
-        rows, tally = gradients(self._model, self._steps.next_batch(), objective=self._objective)
+        batch = self._steps.next_batch()
+        self._restrainer.shorten([batch])
+        rows, tally = gradients(self._model, batch, objective=self._objective)
+        self._restrainer.share([rows])
         rows = rows._replace(
             center_rows_N=self._spread(rows.center_rows_N),
             context_rows_M=self._spread(rows.context_rows_M),
         )
+        rows = self._restrainer.withhold(rows)
         self._optimizer.step([rows], lr=self._lr + self._passed * self._lr_change)
         self._passed += 1
         self._loss_sum += tally.loss_sum

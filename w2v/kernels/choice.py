@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import torch
 
-from w2v.config import SamplingSection, TrainSection, obstacles
+from w2v.config import ModelSection, SamplingSection, TrainSection, obstacles
 from w2v.errors import ConfigError
 from w2v.kernels.interface import Kernel
 from w2v.names import KernelName
 
 # The GPUs that have what the triton kernel is compiled for: NVIDIA's since Ampere.
 LEAST_CAPABILITY = (8, 0)
+PLAIN_MODEL = ModelSection()
 
 
 class KernelChoice(NamedTuple):
@@ -28,7 +29,11 @@ class KernelChoice(NamedTuple):
 
 
 def choose_kernel(
-    train: TrainSection, sampling: SamplingSection, device: torch.device
+    train: TrainSection,
+    sampling: SamplingSection,
+    device: torch.device,
+    *,
+    model: ModelSection = PLAIN_MODEL,
 ) -> KernelChoice:
     """The kernel that `train.kernel` names; for "auto" the fastest that honors every setting.
 
@@ -45,7 +50,7 @@ def choose_kernel(
     if device.type not in fastest:
         return _load("bmm", f"it runs on {device.type}")
     name = fastest[device.type]
-    for key, need in obstacles(name, sampling, train):
+    for key, need in obstacles(name, model, sampling, train):
         return _load("bmm", f"{name}, which is faster, needs {key} to be {need}")
     if name == "triton" and (missing := missing_for_triton(device)):
         return _load("bmm", f"triton, which is faster, needs {missing}")

@@ -8,6 +8,7 @@ and a negative of a center with c contexts counts K * c / J. What makes it fast:
 - the context rows of a segment of a sentence are copied to one small buffer, and what changed in
   them is added to the table at its end; a block's noise rows likewise: few rows travel, once;
 - rows are asked for before they are needed;
+- frozen rows cost nothing where there are none: the loop is compiled without them;
 - all sizes are constants of the compiled code (at run time, the dimension alone costs a fifth).
 
 Threads share the tables without locks: where two change a row at once, one change may be lost
@@ -25,13 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from w2v.kernels import jit, pieces, shapes, steps, tiles
+from w2v.kernels import jit, pieces, shapes, steps, tiles, updates
 from w2v.kernels.jit import compiled_fast
 from w2v.kernels.pieces import Draws
 from w2v.kernels.shapes import Buffers, Shape, Tables
 from w2v.kernels.steps import (
-    adagrad_centers,
-    adagrad_targets,
     any_shared,
     copy_rows,
     gather_tile,
@@ -40,10 +39,16 @@ from w2v.kernels.steps import (
     row,
     score_tiles,
     slope_tile,
-    step_centers,
-    update_tiles,
 )
 from w2v.kernels.tiles import TARGETS
+from w2v.kernels.updates import (
+    adagrad_centers,
+    adagrad_targets,
+    drop_steps,
+    step_centers,
+    step_targets,
+    update_tiles,
+)
 
 
 def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers], None]:
@@ -56,6 +61,8 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
     NOISE_SLOTS, SEGMENT = shape.noise_slots, shape.segment
     SLOTS, NOISE_TILES = (J, NOISE_SLOTS, shape.context_slots), NOISE_SLOTS // TARGETS
     AVOID, MEAN, ADAGRAD = shape.avoid_contexts, shape.center_mean, shape.adagrad
+    APART, FROZEN_CENTERS = shape.steps_apart, shape.frozen_centers
+    FROZEN_CONTEXTS = shape.frozen_contexts
 
     def train_piece(
         draws: Draws, num_stretches: int, lr: Any, tables: Tables, buffers: Buffers
@@ -63,7 +70,9 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
         words_N, center_at, context_at = draws.words_N, tables.center_at, tables.context_at
         segment_at, before_at = buffers.segment_rows.ctypes.data, buffers.segment_before.ctypes.data
         noise_at, old_noise_at = buffers.noise_rows.ctypes.data, buffers.noise_before.ctypes.data
-        steps_at = buffers.target_steps.ctypes.data
+        centers_at, steps_at = buffers.center_steps.ctypes.data, buffers.target_steps.ctypes.data
+        stay_V, contexts_stay_V = tables.frozen_center_V, tables.frozen_context_V
+        spare_at = buffers.spare_row.ctypes.data
         next_block = 0
         for stretch in range(num_stretches):
             begin, end, first, last = draws.stretches_R4[stretch]
@@ -107,9 +116,16 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
                             SLOTS,
                             L,
                         )
-                        update_tiles(
-                            buffers, around_at, around_tiles, NOISE_TILES, ADAGRAD, A, D, L
-                        )
+                        update_tiles(buffers, around_at, around_tiles, NOISE_TILES, APART, A, D, L)
+                        around_steps_at = row(steps_at, NOISE_SLOTS, D)
+                        if FROZEN_CENTERS:
+                            drop_steps(centers_at, words_N, i0, i1, stay_V, spare_at, D)
+                        if FROZEN_CONTEXTS:
+                            drop_steps(steps_at, noise_J, 0, J, contexts_stay_V, spare_at, D)
+                            drop_steps(
+                                around_steps_at, words_N, around, around_end, contexts_stay_V,
+                                spare_at, D,
+                            )  # fmt: skip
                         if ADAGRAD:
                             sum_V, square = tables.context_sum_V, buffers.square
                             adagrad_centers(
@@ -118,10 +134,9 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
                             adagrad_targets(
                                 noise_at, steps_at, sum_V, noise_J, 0, J, lr, square, D, DIM
                             )
-                            to = row(steps_at, NOISE_SLOTS, D)
                             adagrad_targets(
                                 around_at,
-                                to,
+                                around_steps_at,
                                 sum_V,
                                 words_N,
                                 around,
@@ -132,9 +147,18 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
                                 DIM,
                             )
                         else:
-                            step_centers(buffers, A, D)
-                    return_rows(context_at, noise_J, 0, J, noise_at, old_noise_at, D)
-                return_rows(context_at, words_N, low, high, segment_at, before_at, D)
+                            step_centers(buffers, words_N, i0, i1, stay_V, FROZEN_CENTERS, A, D)
+                            if APART:
+                                step_targets(noise_at, steps_at, J, D)
+                                step_targets(around_at, around_steps_at, around_end - around, D)
+                    return_rows(
+                        context_at, noise_J, 0, J, noise_at, old_noise_at, contexts_stay_V,
+                        FROZEN_CONTEXTS, D,
+                    )  # fmt: skip
+                return_rows(
+                    context_at, words_N, low, high, segment_at, before_at, contexts_stay_V,
+                    FROZEN_CONTEXTS, D,
+                )  # fmt: skip
 
     # numba's cache has a file for each name, and looks at this source alone: the name must tell
     # loops apart by their sizes and by the code that goes into them from other files.
@@ -143,5 +167,5 @@ def compile_loop(shape: Shape) -> Callable[[Draws, int, float, Tables, Buffers],
 
 
 def _digest(shape: Shape) -> int:
-    sources = map(inspect.getsource, (jit, pieces, shapes, steps, tiles))
+    sources = map(inspect.getsource, (jit, pieces, shapes, steps, tiles, updates))
     return zlib.crc32("".join([repr(shape), *sources]).encode())

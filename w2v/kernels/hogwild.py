@@ -41,11 +41,12 @@ from w2v.kernels.pieces import (
     empty_draws,
     piece_words,
 )
-from w2v.kernels.shapes import Buffers, Shape, Tables, make_buffers
+from w2v.kernels.shapes import NO_MARKS, Buffers, Shape, Tables, make_buffers
 from w2v.kernels.tiles import LANES
 from w2v.model import SkipGram
 from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowAdagrad
+from w2v.restraints import FREE, Frozen, Restraints
 
 SPAN_WORDS = 1 << 23  # at the end of a span threads wait for each other; it takes half a second
 SAY_AFTER_S = 1.0  # a compilation that takes longer is announced
@@ -127,6 +128,7 @@ def prepare(
     batch_size: int | None,
     objective: Objective,
     lr: float,
+    restraints: Restraints = FREE,
 ) -> TrainSpan:
     """Compiles the loop, or fetches it from numba's cache, and returns what trains on spans.
 
@@ -138,7 +140,9 @@ def prepare(
         raise ValueError("hogwild shares negatives and has no batches")
     if not isinstance(optimizer, SGD | RowAdagrad):
         raise ValueError(f"hogwild cannot do {type(optimizer).__name__}")
-    kernel = _kernel(model, sampler, optimizer, objective)
+    if restraints._replace(frozen=None) != FREE:
+        raise ValueError("hogwild has no steps whose rows could be shortened or share gradients")
+    kernel = _kernel(model, sampler, optimizer, objective, restraints.frozen)
 
     def train_span(
         text: SpanText, *, lr: tuple[float, float], streams: Streams, skip: int = 0
@@ -159,10 +163,17 @@ KERNEL = Kernel(prepare, row_multiple=LANES, span_words=SPAN_WORDS)
 
 
 def _kernel(
-    model: SkipGram, sampler: Sampler, optimizer: SGD | RowAdagrad, objective: Objective
+    model: SkipGram,
+    sampler: Sampler,
+    optimizer: SGD | RowAdagrad,
+    objective: Objective,
+    frozen: Frozen | None,
 ) -> Hogwild:
     """All that lasts, with its code compiled."""
     center_VD, context_VD = model.center.weight.detach(), model.context.weight.detach()
+    marks = [NO_MARKS, NO_MARKS]
+    if frozen is not None:
+        marks = [of_V.numpy() if of_V.any() else NO_MARKS for of_V in frozen]
     shape = Shape(
         dim=center_VD.shape[1],
         window=sampler.window,
@@ -172,6 +183,8 @@ def _kernel(
         avoid_contexts=sampler.avoid_contexts,
         center_mean=objective == "center_mean",
         adagrad=isinstance(optimizer, RowAdagrad),
+        frozen_centers=len(marks[0]) > 0,
+        frozen_contexts=len(marks[1]) > 0,
     )
     if {center_VD.stride(0), context_VD.stride(0)} != {shape.padded_dim}:
         raise ValueError(f"rows must lie {shape.padded_dim} floats apart")
@@ -181,12 +194,14 @@ def _kernel(
     with _announced(shape):
         kernel = Hogwild(
             shape,
-            Tables(center_VD.data_ptr(), context_VD.data_ptr(), *(of.numpy() for of in sums)),
+            Tables(
+                center_VD.data_ptr(), context_VD.data_ptr(), *(of.numpy() for of in sums), *marks
+            ),
             sampler.keep_prob_V.numpy(),
             Noise(*alias_table(np.diff(sampler.noise_cdf_V.numpy(), prepend=0.0))),
             compile_loop(shape),
             workers=[],
-            alive=(center_VD, context_VD, *sums),
+            alive=(center_VD, context_VD, *sums, *(frozen or ())),
         )
         nothing = KeyedText(np.zeros(0, np.int32), np.zeros(1, np.int64), np.uint64(0))
         kernel.train_piece(nothing, Piece(0, 0, 0.0), *kernel.workers_for(1), call=first_call)

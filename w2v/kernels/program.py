@@ -116,11 +116,11 @@ def noise_weights(
 @triton.jit
 def meet(
     center_VD, context_VD, center_state_V, context_state_V, words_C, scored_C, words_L,
-    label_CL, weight_CL, scale_C, lr,
+    label_CL, weight_CL, scale_C, lr, center_frozen_V, context_frozen_V,
     DIM: tl.constexpr, STRIDE: tl.constexpr, C: tl.constexpr, L: tl.constexpr, E: tl.constexpr,
-    STEADY: tl.constexpr, ADAGRAD: tl.constexpr, PRECISION: tl.constexpr,
+    STEADY: tl.constexpr, ADAGRAD: tl.constexpr, FROZEN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The centers of a block meet L targets; all rows take their steps.
+    """The centers of a block meet L targets; all rows that are not frozen take their steps.
 
     Returns the weighted loss of each center.
     """
@@ -139,6 +139,10 @@ def meet(
     error_LC = tl.trans(error_CL)
     gradient_CE = tl.dot(error_CL, target_LE, input_precision=PRECISION)
     gradient_LE = tl.dot(error_LC, center_CE, input_precision=PRECISION)
+    moved_C, moved_L = scored_C, used_L
+    if FROZEN:
+        moved_C = scored_C & (tl.load(center_frozen_V + words_C, mask=scored_C, other=1) == 0)
+        moved_L = used_L & (tl.load(context_frozen_V + words_L, mask=used_L, other=1) == 0)
     rate_C, rate_L = tl.full((C,), lr, tl.float32), tl.full((L,), lr, tl.float32)
     if STEADY:
         rate_C *= tl.load(center_state_V + words_C, mask=scored_C, other=0.0)
@@ -153,34 +157,35 @@ def meet(
             step_LE = tl.dot(error_LC, more_CE, input_precision=PRECISION)
             square_C += tl.sum(step_CE * step_CE, axis=1)
             square_L += tl.sum(step_LE * step_LE, axis=1)
-        rate_C = adagrad_rate(center_state_V, words_C, scored_C, square_C, lr, DIM)
-        rate_L = adagrad_rate(context_state_V, words_L, used_L, square_L, lr, DIM)
+        rate_C = adagrad_rate(center_state_V, words_C, moved_C, square_C, lr, DIM)
+        rate_L = adagrad_rate(context_state_V, words_L, moved_L, square_L, lr, DIM)
     for first in range(E, STRIDE, E):
         more_CE = load_tile(center_VD, words_C, scored_C, first, STRIDE, E)
         more_LE = load_tile(context_VD, words_L, used_L, first, STRIDE, E)
         step_CE = rate_C[:, None] * tl.dot(error_CL, more_LE, input_precision=PRECISION)
         step_LE = rate_L[:, None] * tl.dot(error_LC, more_CE, input_precision=PRECISION)
-        subtract_tile(center_VD, words_C, scored_C, first, step_CE, STRIDE, E)
-        subtract_tile(context_VD, words_L, used_L, first, step_LE, STRIDE, E)
-    subtract_tile(center_VD, words_C, scored_C, 0, rate_C[:, None] * gradient_CE, STRIDE, E)
-    subtract_tile(context_VD, words_L, used_L, 0, rate_L[:, None] * gradient_LE, STRIDE, E)
+        subtract_tile(center_VD, words_C, moved_C, first, step_CE, STRIDE, E)
+        subtract_tile(context_VD, words_L, moved_L, first, step_LE, STRIDE, E)
+    subtract_tile(center_VD, words_C, moved_C, 0, rate_C[:, None] * gradient_CE, STRIDE, E)
+    subtract_tile(context_VD, words_L, moved_L, 0, rate_L[:, None] * gradient_LE, STRIDE, E)
     return loss_C
 
 
 @triton.jit(do_not_specialize=["num_blocks", "first_lr", "last_lr"])
 def train_blocks(
-    center_VD, context_VD, center_state_V, context_state_V,
+    center_VD, context_VD, center_state_V, context_state_V, center_frozen_V, context_frozen_V,
     words_N, left_N, right_N, noise_XJ, loss_sum, centers, num_blocks, first_lr, last_lr,
     DIM: tl.constexpr, STRIDE: tl.constexpr, T: tl.constexpr, W: tl.constexpr,
     J: tl.constexpr, K: tl.constexpr, C: tl.constexpr, L: tl.constexpr, E: tl.constexpr,
     AVOID: tl.constexpr, CENTER_MEAN: tl.constexpr, STEADY: tl.constexpr,
-    ADAGRAD: tl.constexpr, PRECISION: tl.constexpr,
+    ADAGRAD: tl.constexpr, FROZEN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Trains on the blocks of a span; each program on a stretch of its own.
 
     Programs that run at the same time are far apart in the text, so that they seldom meet at the
     rare words of one subject. W words of padding stand before the first of `words_N`. The states
-    are the accumulators of Adagrad, or the factors of steadied descent.
+    are the accumulators of Adagrad, or the factors of steadied descent. The frozen rows of both
+    tables are marked by a 1; without FROZEN nothing is read there.
     """
     programs = tl.num_programs(0)
     begin = (tl.program_id(0).to(tl.int64) * num_blocks) // programs
@@ -214,7 +219,8 @@ def train_blocks(
                     center_VD, context_VD, center_state_V, context_state_V,
                     words_C, scored_C, words_L,
                     label_CL, label_CL + scored_CL.to(tl.float32) * each_C[:, None], scale_C, lr,
-                    DIM, STRIDE, C, L, E, STEADY, ADAGRAD, PRECISION,
+                    center_frozen_V, context_frozen_V,
+                    DIM, STRIDE, C, L, E, STEADY, ADAGRAD, FROZEN, PRECISION,
                 )  # fmt: skip
             told_loss += tl.sum(loss_C / weight_C).to(tl.float64)
             told_centers += num_scored

@@ -6,7 +6,7 @@ K = negatives for a context.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from w2v.kernels.tiles import FLOAT_BYTES, LANES, LINE_BYTES, TARGETS
 from w2v.model import padded
 
 SEGMENT_WORDS = 128  # centers whose context rows are copied together
+
+Marks: TypeAlias = NDArray[np.bool_]
+NO_MARKS: Marks = np.zeros(0, np.bool_)
 
 
 class Shape(NamedTuple):
@@ -29,6 +32,8 @@ class Shape(NamedTuple):
     avoid_contexts: bool
     center_mean: bool
     adagrad: bool
+    frozen_centers: bool = False  # some rows of the center table stay
+    frozen_contexts: bool = False
 
     @property
     def padded_dim(self) -> int:
@@ -56,18 +61,28 @@ class Shape(NamedTuple):
         return padded(self.noise_slots + self.context_slots, LANES)
 
     @property
+    def steps_apart(self) -> bool:
+        """Whether targets do not change at once: what is to be added is looked at first."""
+        return self.adagrad or self.frozen_contexts
+
+    @property
     def segment(self) -> int:
         """Centers of a segment: whole blocks."""
         return padded(SEGMENT_WORDS, self.block)
 
 
 class Tables(NamedTuple):
-    """The tables by the addresses of their first rows, with Adagrad's sums (empty for SGD)."""
+    """The tables by the addresses of their first rows, and what is known of each row.
+
+    Adagrad's sums are empty for SGD, the marks of frozen rows where none is.
+    """
 
     center_at: int
     context_at: int
     center_sum_V: Floats
     context_sum_V: Floats
+    frozen_center_V: Marks = NO_MARKS
+    frozen_context_V: Marks = NO_MARKS
 
 
 class Buffers(NamedTuple):
@@ -78,7 +93,8 @@ class Buffers(NamedTuple):
     noise_rows: Floats
     noise_before: Floats
     center_steps: Floats  # what a tile adds to its centers
-    target_steps: Floats  # and, with Adagrad, to its targets
+    target_steps: Floats  # and, where that is not done at once, to its targets
+    spare_row: Floats  # takes the steps of frozen rows
     center_at_A: Longs
     scores_AL: Floats
     weights_AL: Floats
@@ -103,7 +119,8 @@ def make_buffers(shape: Shape) -> Buffers:
         noise_rows=aligned_zeros(shape.noise_slots, D),
         noise_before=aligned_zeros(shape.noise_slots, D),
         center_steps=aligned_zeros(A, D),
-        target_steps=aligned_zeros(L if shape.adagrad else 0, D),
+        target_steps=aligned_zeros(L if shape.steps_apart else 0, D),
+        spare_row=aligned_zeros(1, D),
         center_at_A=np.zeros(A, np.int64),
         scores_AL=aligned_zeros(A, L),
         weights_AL=aligned_zeros(A, L),

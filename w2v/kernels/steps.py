@@ -1,4 +1,4 @@
-"""The parts of the compiled loop of `hogwild`: rows that travel, weights, slopes, steps.
+"""The parts of the compiled loop of `hogwild`: rows that travel, weights, slopes.
 
 numba puts these functions into the loop as they stand, so what is written in capitals is a
 constant in them, too.
@@ -21,10 +21,7 @@ from w2v.kernels.tiles import (
     add_difference,
     copy_row,
     prefetch_row,
-    square_sum,
-    take_step,
     tile_scores,
-    tile_update,
 )
 
 ROWS_AHEAD = 8  # rows that are asked for before they are copied
@@ -58,10 +55,20 @@ def copy_rows(
 
 @inlined
 def return_rows(
-    table_at: int, words: Any, begin: int, end: int, copies_at: int, before_at: int, D: int
+    table_at: int,
+    words: Any,
+    begin: int,
+    end: int,
+    copies_at: int,
+    before_at: int,
+    frozen_V: Any,
+    FROZEN: bool,
+    D: int,
 ) -> None:
-    """Adds to the table what has changed in the copies."""
+    """Adds to the table what has changed in the copies; to frozen rows not even zeros."""
     for n in range(begin, end):
+        if FROZEN and frozen_V[words[n]]:
+            continue
         place = n - begin
         add_difference(
             row(table_at, words[n], D), row(copies_at, place, D), row(before_at, place, D), D
@@ -201,79 +208,6 @@ def slope_tile(
             scale = rate / weight if MEAN else rate
             for p in range(L):
                 scores_L[p] *= scale
-
-
-@inlined
-def update_tiles(
-    buffers: Buffers,
-    around_at: int,
-    around_tiles: int,
-    NOISE_TILES: int,
-    ADAGRAD: bool,
-    A: int,
-    D: int,
-    L: int,
-) -> None:
-    """Adds slopes times rows to the centers' steps, and to the targets (Adagrad: their steps)."""
-    centers_at, slopes_at = buffers.center_at_A.ctypes.data, buffers.scores_AL.ctypes.data
-    noise_at, steps_at = buffers.noise_rows.ctypes.data, buffers.center_steps.ctypes.data
-    for q in range(NOISE_TILES + around_tiles):
-        slot = q * TARGETS
-        if q < NOISE_TILES:
-            rows_at = row(noise_at, slot, D)
-        else:
-            rows_at = row(around_at, slot - NOISE_TILES * TARGETS, D)
-        to = row(buffers.target_steps.ctypes.data, slot, D) if ADAGRAD else rows_at
-        tile_update(centers_at, rows_at, slopes_at + slot * FLOAT_BYTES, steps_at, to, A, D, L)
-
-
-@inlined
-def step_centers(buffers: Buffers, A: int, D: int) -> None:
-    """Adds the centers' steps to their rows; clears them."""
-    for a in range(A):
-        step_at = row(buffers.center_steps.ctypes.data, a, D)
-        take_step(buffers.center_at_A[a], step_at, np.float32(1), D)
-
-
-@inlined
-def adagrad_step(
-    row_at: int, step_at: int, sum_V: Any, word: Any, lr: Any, square: Any, D: int, DIM: int
-) -> None:
-    """A step as `RowAdagrad` takes it; clears it."""
-    square_sum(step_at, square.ctypes.data, D)
-    if square[0] != 0:  # a NaN is taken, too: it must be noticed
-        sum_V[word] += square[0] / np.float32(DIM)
-        take_step(row_at, step_at, lr / np.sqrt(sum_V[word]), D)
-
-
-@inlined
-def adagrad_centers(
-    buffers: Buffers, sum_V: Any, words: Any, i0: int, i1: int, lr: Any, A: int, D: int, DIM: int
-) -> None:
-    """`adagrad_step` for the centers of a tile."""
-    for a in range(A):
-        row_at, word = buffers.center_at_A[a], words[min(i0 + a, i1 - 1)]
-        step_at = row(buffers.center_steps.ctypes.data, a, D)
-        adagrad_step(row_at, step_at, sum_V, word, lr, buffers.square, D, DIM)
-
-
-@inlined
-def adagrad_targets(
-    rows_at: int,
-    steps_at: int,
-    sum_V: Any,
-    words: Any,
-    begin: int,
-    end: int,
-    lr: Any,
-    square: Any,
-    D: int,
-    DIM: int,
-) -> None:
-    """`adagrad_step` for the copied rows of words[begin:end]."""
-    for n in range(begin, end):
-        row_at, step_at = row(rows_at, n - begin, D), row(steps_at, n - begin, D)
-        adagrad_step(row_at, step_at, sum_V, words[n], lr, square, D, DIM)
 
 
 @inlined

@@ -31,6 +31,7 @@ from w2v.kernels.program import train_blocks
 from w2v.model import SkipGram
 from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowAdagrad
+from w2v.restraints import FREE, Frozen, Restraints
 from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 22  # ids that are drawn at once
@@ -60,6 +61,7 @@ def prepare(
     batch_size: int | None,
     objective: Objective,
     lr: float,
+    restraints: Restraints = FREE,
     launch: Launch | None = None,
 ) -> TrainSpan:
     """Compiles the program, or fetches it from Triton's cache; returns what trains on spans.
@@ -72,6 +74,7 @@ def prepare(
             steadied.
         objective: what is minimized, see `bmm.gradients`.
         lr: the highest learning rate of the run.
+        restraints: which rows stay; it knows no others.
         launch: how the program is compiled.
 
     Raises:
@@ -83,12 +86,14 @@ def prepare(
         raise ValueError("the triton kernel shares negatives")
     if not isinstance(optimizer, SGD | RowAdagrad):
         raise ValueError(f"the triton kernel cannot do {type(optimizer).__name__}")
+    if restraints._replace(frozen=None) != FREE:
+        raise ValueError("the triton kernel has no steps whose rows could be shortened or share")
     launch = launch or Launch()
     if batch_size is not None:
         launch = launch._replace(in_flight=batch_size)
     elif isinstance(optimizer, SGD):
         optimizer.steady(sampler, centers=launch.in_flight, objective=objective, lr=lr)
-    trainer = Trainer(model, sampler, optimizer, objective, launch)
+    trainer = Trainer(model, sampler, optimizer, objective, launch, frozen=restraints.frozen)
     nothing = torch.zeros(0, dtype=torch.int32, device=sampler.noise_cdf_V.device)
     try:
         trainer.train(nothing, nothing, nothing, nothing, num_blocks=0, lr=(0.0, 0.0))
@@ -115,6 +120,8 @@ class Trainer:
         optimizer: SGD | RowAdagrad,
         objective: Objective,
         launch: Launch,
+        *,
+        frozen: Frozen | None = None,
     ) -> None:
         """Fixes the sizes that the program is compiled for."""
         center_VD, context_VD = model.center.weight.detach(), model.context.weight.detach()
@@ -123,12 +130,15 @@ class Trainer:
             states = (optimizer.center_sum_V, optimizer.context_sum_V)
         elif optimizer.factors is not None:
             states = optimizer.factors
+        marks = states  # not read, either
+        if frozen is not None:
+            marks = frozen.center_V.to(torch.uint8), frozen.context_V.to(torch.uint8)
         stride, T, W, J = (
             center_VD.stride(0), sampler.block, sampler.window, sampler.shared_negatives
         )  # fmt: skip
         if context_VD.stride(0) != stride:
             raise ValueError("the rows of both tables must lie equally far apart")
-        self._sampler, self._tables = sampler, (center_VD, context_VD, *states)
+        self._sampler, self._tables = sampler, (center_VD, context_VD, *states, *marks)
         self._programs = max(1, launch.in_flight // T)
         self._sizes = {
             "DIM": center_VD.shape[1], "STRIDE": stride, "T": T, "W": W, "J": J,
@@ -137,7 +147,8 @@ class Trainer:
             "E": min(_tile(stride, LEAST_TILE), launch.columns),
             "AVOID": sampler.avoid_contexts, "CENTER_MEAN": objective == "center_mean",
             "STEADY": isinstance(optimizer, SGD) and optimizer.factors is not None,
-            "ADAGRAD": isinstance(optimizer, RowAdagrad), "PRECISION": launch.precision,
+            "ADAGRAD": isinstance(optimizer, RowAdagrad), "FROZEN": frozen is not None,
+            "PRECISION": launch.precision,
         }  # fmt: skip
         self._options = {"num_warps": launch.warps, "num_stages": 1, "enable_fp_fusion": True}
 
