@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -105,7 +106,8 @@ class ProgressBar:
     def __call__(self, report: Report) -> None:
         """Moves the bar."""
         if report.epoch_ended:
-            self._bar.write(describe(report), file=sys.stderr)
+            with suppress(OSError):  # the terminal is gone; the bar itself knows of that
+                self._bar.write(describe(report), file=sys.stderr)
         text = f"{describe(report)}, {report.remaining_s:,.0f} s left"
         self._bar.set_description_str(text, refresh=False)
         self._bar.n = report.done
