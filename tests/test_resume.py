@@ -10,9 +10,10 @@ from conftest import TINY_SETTINGS
 import w2v
 from w2v import checkpoints, locks, loop, training
 from w2v.configfile import load_config
-from w2v.errors import ResumeError, StoppedError, StorageError
+from w2v.errors import DataError, ResumeError, StoppedError, StorageError
 from w2v.files import sha256
 from w2v.leaving import Wish
+from w2v.rundir import FILES, INFO
 
 BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16", "train.batch_size=null")
 
@@ -20,6 +21,7 @@ BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16", "train.batch_size
 @pytest.fixture
 def config(tiny_text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", 1e9)  # the log does not depend on the machine
     (tmp_path / "empty.yaml").write_text("train: {seed: 0}\n")
 
     def make(*settings):
@@ -173,6 +175,68 @@ def test_a_finished_run_is_complete_and_one_of_other_settings_is_refused(config,
     assert sha256(run.info) == before
     with pytest.raises(ResumeError, match=r"finished run with other settings: train\.epochs"):
         w2v.train(config("train.epochs=9"), run=tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_is_complete_wherever_the_same_text_lies(config, tmp_path, tiny_text):
+    run = w2v.train(config(), run=tmp_path / "run")
+    moved = tiny_text.rename(tmp_path / "moved.txt")
+    assert w2v.train(config(f"corpus.path={moved}"), run=run.path, resume=True) == run
+    moved.unlink()  # what is finished needs it no more
+    assert w2v.train(config(), run=run.path, resume=True) == run
+
+
+@pytest.mark.parametrize(
+    ("asked", "differs"),
+    [
+        ("train.kernel=triton", 'kernel (there "bmm", here "triton")'),
+        ("train.device=cuda", 'device (there "cpu", here "cuda")'),
+        ("corpus.path=other.txt", "corpus (there"),
+        ("corpus.path=missing.txt", "corpus.path (there"),
+        ("text changed", "corpus (there"),
+    ],
+)
+def test_a_finished_run_of_another_text_kernel_or_device_is_refused(
+    asked, differs, config, tmp_path, tiny_text
+):
+    options = (*BLOCKED[:2], "train.batch_size=null", "train.optimizer=sgd", "train.kernel=bmm")
+    run = w2v.train(config(*options), run=tmp_path / "run")
+    (tmp_path / "other.txt").write_text("another text\n")
+    if asked == "text changed":
+        tiny_text.write_text(tiny_text.read_text() + "apple0\n")
+        asked = options[0]
+    with pytest.raises(ResumeError, match="holds a finished run with other settings") as error:
+        w2v.train(config(*options, asked), run=run.path, resume=True)
+    assert differs in str(error.value)
+
+
+@pytest.mark.parametrize("without", ["digest", "corpus"])
+def test_a_finished_run_that_does_not_tell_its_text_is_compared_by_place(
+    without, config, tmp_path, tiny_text
+):
+    run = w2v.train(config(), run=tmp_path / "run")
+    info = json.loads(run.info.read_text())
+    del (info["corpus"] if without == "digest" else info)[without]
+    run.info.write_text(json.dumps(info))
+    assert w2v.train(config(), run=run.path, resume=True) == run
+    moved = tiny_text.rename(tmp_path / "moved.txt")
+    with pytest.raises(ResumeError, match=r"corpus\.path \(there"):
+        w2v.train(config(f"corpus.path={moved}"), run=run.path, resume=True)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != INFO])
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_finished_run_with_a_damaged_file_is_not_complete(name, damage, config, tmp_path):
+    run = w2v.train(config(), run=tmp_path / "run")
+    path = run.path / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes() or b"more")
+        data[-2] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(DataError, match=name) as error:
+        w2v.train(config(), run=run.path, resume=True)
+    assert "--force" in error.value.hint
 
 
 def test_a_run_that_replaces_a_finished_one_goes_on_too(config, tmp_path):

@@ -33,7 +33,7 @@ from w2v.restraints import Frozen, frozen_rows
 from w2v.resume import Saved, is_complete, newest, require_same
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
-from w2v.runs import default_run
+from w2v.runs import run_of
 from w2v.sampling import keep_probabilities
 from w2v.sources import data_folder, open_source
 
@@ -59,16 +59,15 @@ def train(
         W2VError: as `prepare_run` and `execute` say.
     """
     if isinstance(config, Config):
-        settings, default = config, default_run(Path("python"))
+        settings, path = config, Path("python")
     else:
         loaded = load_config(str(config))
-        settings, default = loaded.config, default_run(loaded.path)
-    folder = RunDir(Path(run or settings.output.run or default.path))
-    if resume and is_complete(folder, settings):
-        return folder
-    return execute(
-        prepare_run(settings, folder.path, data_folder=data_folder(), force=force, resume=resume)
+        settings, path = loaded.config, loaded.path
+    folder = RunDir(Path(run)) if run else run_of(settings, path)
+    prepared = prepare_run(
+        settings, folder.path, data_folder=data_folder(), force=force, resume=resume
     )
+    return folder if prepared is None else execute(prepared)
 
 
 def prepare_run(
@@ -79,23 +78,29 @@ def prepare_run(
     force: bool,
     resume: bool = False,
     download_progress: Callable[[int, int | None], None] | None = None,
-) -> Run:
+) -> Run | None:
     """Checks all that can fail before training, the cheap first, and opens the corpus.
+
+    Returns None where nothing is left to do: with `resume`, the run is already complete.
 
     Raises:
         ConfigError: the device is not to be had here; `model.init_from` has another dimension.
         StorageError: `folder` holds a finished run and `force` is not set, is not writable, or in
             use; a GPU has no room for the tables.
         ResumeError: with `resume`, no checkpoint of this run is there.
-        DownloadError, DataError: the corpus, `model.init_from`.
+        DownloadError, DataError: the corpus, `model.init_from`; with `resume`, a damaged file of a
+            finished run.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
+    run_dir = RunDir(folder)
+    if resume and is_complete(run_dir, config):
+        log.info("the run in %s is already complete", folder)
+        return None
     device = devices.choose(
         config.train.device, only_cpu=IN_PLACE.get(config.train.kernel) == "cpu"
     )
     kernel = choose_kernel(config.train, config.sampling, device.device, model=config.model)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
-    run_dir = RunDir(folder)
     locks.require_free(folder)
     saved = newest(run_dir.checkpoints) if resume else None
     if saved is not None:

@@ -1065,13 +1065,21 @@ _ROWS = (
     ),
     Row(
         "C12",
-        "nothing to go on with: the run is finished; there is no checkpoint",
-        "--resume",
+        "nothing to go on with: the run is finished, or there is no checkpoint",
+        "--resume; another text, kernel or device; a flipped bit, a missing file",
         "train --resume",
         {
             0: ("the run in {folder} is already complete",),
-            7: ("no checkpoint in {folder}",),
+            4: (
+                "checksum mismatch: {path} has SHA-256 {digest}, run.json says {digest}",
+                "cannot read {path}: {reason}",
+            ),
+            7: (
+                "no checkpoint in {folder}",
+                "{folder} holds a finished run with other settings: {differences}",
+            ),
         },
+        note="a finished run is complete if its files are whole, its settings and its text these",
     ),
     Row(
         "C13",

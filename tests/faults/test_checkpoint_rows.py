@@ -370,6 +370,21 @@ def test_nothing_to_go_on_with(row, cli, options, uninterrupted, tmp_path):
     assert cli("train", *options, "--resume", "--force").code == 2
 
 
+@pytest.mark.fault("C12")
+def test_a_finished_run_that_is_damaged_or_another_is_not_complete(
+    row, cli, options, uninterrupted, tmp_path
+):
+    whole = [*options[:-1], "whole", "--resume"]
+    (tmp_path / "other.txt").write_text("another text\n")
+    for other in (("--device", "cuda"), ("-s", f"corpus.path={tmp_path / 'other.txt'}")):
+        expect(row, cli("train", *whole, *other), 7)
+    vectors = tmp_path / "whole" / "vectors.safetensors"
+    flip(vectors, -5)
+    expect(row, cli("train", *whole), 4)
+    vectors.unlink()
+    expect(row, cli("train", *whole), 4)
+
+
 # --- locks, folders, clocks -------------------------------------------------------------------
 
 
