@@ -271,6 +271,25 @@ def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finish
     assert info["centers_per_s"] > 0
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9, "finished": false}'])
+def test_a_damaged_run_json_says_what_to_do_about_it(text, config, tmp_path):
+    whole = w2v.train(config(), run=tmp_path / "whole")
+    run = stop_at(config(), tmp_path / "run", 42)
+    run.info.write_text(text)
+    with pytest.raises(DataError, match=r"run\.json") as error:
+        w2v.train(config(), run=run.path, resume=True)
+    assert error.value.hint.startswith("without run.json --resume goes on")
+    run.info.unlink()
+    w2v.train(config(), run=run.path, resume=True)
+    assert sha256(run.vectors) == sha256(whole.vectors)
+    for path in checkpoints.complete(run.checkpoints):
+        path.unlink()
+    run.info.write_text(text)
+    with pytest.raises(DataError) as error:
+        w2v.train(config(), run=run.path, resume=True)
+    assert error.value.hint == "--force replaces it"
+
+
 def test_without_a_checkpoint_there_is_nothing_to_go_on_with(config, tmp_path):
     with pytest.raises(ResumeError, match="no checkpoint in") as error:
         go_on(config(), tmp_path / "run")

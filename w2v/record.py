@@ -44,7 +44,7 @@ class Run(NamedTuple):
     needs: Needs
     started_at: datetime
     prepare_s: float
-    force: bool  # it may replace a finished run
+    force: bool  # it may replace a finished run, or start one over
     resume: bool  # it goes on from a checkpoint
     pretrained: Pretrained | None  # what it starts from, or started from
 

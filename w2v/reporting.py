@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -214,13 +215,13 @@ class MetricsLog:
 
 
 def _lines_until(path: Path, last: Report) -> Iterator[bytes]:
-    """The lines of a metrics file up to a report; what a crash left cut short goes."""
+    """The lines of a metrics file up to a report, or to one that a crash cut short or damaged."""
     data = path.read_bytes() if path.exists() else b""
     for line in data.splitlines(keepends=True):
         try:
             values = json.loads(line)
-            at = (values["step"], values["event"] == "epoch")
-        except (ValueError, KeyError, TypeError):
+            at = (index(values["step"]), values["event"] == "epoch")
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         if not line.endswith(b"\n") or at > (last.step, last.epoch_ended):
             return

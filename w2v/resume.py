@@ -21,8 +21,8 @@ from w2v.config import SETTINGS, Config
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, fingerprint
 from w2v.corpus import Settings as CorpusSettings
-from w2v.errors import ConfigError, DataError, ResumeError
-from w2v.rundir import RunDir
+from w2v.errors import ConfigError, DataError, ResumeError, StorageError
+from w2v.rundir import INFO, RunDir
 from w2v.sources import data_folder, open_source
 from w2v.tokens import TokenRule
 
@@ -72,9 +72,16 @@ def is_complete(run: RunDir, config: Config) -> bool:
         DataError: a file of the run is missing or damaged.
         ResumeError: the run that ended was another one.
     """
-    if not run.info.exists() or not run.is_finished():
+    if not run.info.exists():
         return False
-    info = run.read_info()
+    try:
+        info = run.read_info()
+    except DataError as error:
+        goes_on = f"without {INFO} --resume goes on from the newest checkpoint, --force starts over"
+        kept = checkpoints.complete(run.checkpoints)
+        raise DataError(str(error), hint=goes_on if kept else "--force replaces it") from error
+    if not info["finished"]:
+        return False
     started_at = info.get("started_at")
     for path in checkpoints.complete(run.checkpoints):
         try:
@@ -166,6 +173,25 @@ def newest(folder: Path) -> Saved:
     )
 
 
+def require_none(run: RunDir) -> None:
+    """Refuses to start over where there is a whole checkpoint, of this version of w2v or another.
+
+    Raises:
+        StorageError: there is one, or a file may not be read.
+    """
+    for path in reversed(checkpoints.complete(run.checkpoints)):
+        try:
+            checkpoints.verify(path)
+        except SchemaError:
+            pass
+        except DataError:
+            continue
+        raise StorageError(
+            f"{run.path} holds an unfinished run, saved as {path.name}",
+            hint="--resume goes on, --force starts over",
+        )
+
+
 def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
     """Refuses a checkpoint of another run.
 
@@ -189,7 +215,7 @@ def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
     if found:
         raise ResumeError(
             f"{saved.path} is of another run: {'; '.join(found)}",
-            hint="--run DIR trains elsewhere; without --resume the run starts over",
+            hint="--run DIR trains elsewhere, --force instead of --resume starts over",
         )
 
 

@@ -30,7 +30,7 @@ from w2v.model import KnownRows, padded
 from w2v.record import ORIGIN, Run, finish_run, open_run
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
 from w2v.restraints import Frozen, frozen_rows
-from w2v.resume import Saved, is_complete, newest, require_same
+from w2v.resume import Saved, is_complete, newest, require_none, require_same
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import run_of
@@ -52,7 +52,7 @@ def train(
     Args:
         config: a `Config`, or what `w2v train --config` takes.
         run: the run folder; by default that of the config, else `runs/` and the config's name.
-        force: replace a finished run.
+        force: replace a finished run, or start an unfinished one over.
         resume: go on from the newest checkpoint in the run folder; a finished run stays.
 
     Raises:
@@ -85,8 +85,8 @@ def prepare_run(
 
     Raises:
         ConfigError: the device is not to be had here; `model.init_from` has another dimension.
-        StorageError: `folder` holds a finished run and `force` is not set, is not writable, or in
-            use; a GPU has no room for the tables.
+        StorageError: `folder` holds a run, finished or with a checkpoint, and neither `force` nor
+            `resume` is set; it is not writable, or in use; a GPU has no room for the tables.
         ResumeError: with `resume`, no checkpoint of this run is there.
         DownloadError, DataError: the corpus, `model.init_from`; with `resume`, a damaged file of a
             finished run.
@@ -106,7 +106,7 @@ def prepare_run(
     if saved is not None:
         require_same(saved, {"settings": settings_of(config)})
     else:
-        run_dir.require_free(force=force)
+        _require_free(run_dir, force=force)
         if config.model.init_from is not None:
             pretrained.require_fit(config.model.init_from, dim=config.model.dim)
     require_writable(folder)
@@ -213,10 +213,17 @@ def plan(run: Run) -> dict[str, int]:
     }
 
 
+def _require_free(run_dir: RunDir, *, force: bool) -> None:
+    """Refuses to train over a run, finished or not, that somebody may want, unless `force`."""
+    run_dir.require_free(force=force)
+    if not force:
+        require_none(run_dir)
+
+
 def _checkpoint(run: Run) -> Saved | None:
     """What to go on from; looked at again now that nobody else can write here."""
     if not run.resume:
-        run.folder.require_free(force=run.force)
+        _require_free(run.folder, force=run.force)
         return None
     saved = newest(run.folder.checkpoints)
     require_same(saved, run.identity())

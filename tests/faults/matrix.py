@@ -968,9 +968,10 @@ _ROWS = (
         "killed at a random moment",
         "SIGKILL: 1,000 forks that save, 100 whole trainings",
         "train, train --resume",
-        OK,
+        {0: (), 5: ("{folder} holds an unfinished run, saved as {name}",)},
         limit_s=30,
-        note="the newest checkpoint that was done is there and whole; the run goes on from it",
+        note="the newest checkpoint that was done is there and whole; the run goes on from it; "
+        "`train` alone does not start over, the hint names --resume and --force",
     ),
     Row(
         "C2",

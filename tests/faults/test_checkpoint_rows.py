@@ -99,6 +99,50 @@ def test_no_checkpoint_is_lost_to_a_thousand_kills(row, tmp_path):
     save_step(tmp_path, 10**6)
 
 
+@pytest.mark.fault("C1")
+def test_the_same_command_again_does_not_start_over(
+    row, cli, options, stopped, uninterrupted, monkeypatch
+):
+    before = {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
+    for prepare in (True, False):
+        with monkeypatch.context() as patch:
+            if not prepare:  # a checkpoint that came meanwhile
+                patch.setattr(training, "_require_free", once_without(training._require_free))
+            outcome = cli("train", *options, "-q")
+        assert "step-84.json" in expect(row, outcome, 5)
+        assert outcome.err.endswith("hint: --resume goes on, --force starts over\n")
+        now = {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
+        assert now == before
+    flip(complete(stopped.checkpoints)[-1], 30)
+    assert "step-42.json" in expect(row, cli("train", *options, "-q"), 5)
+    expect(row, cli("train", *options, "--force", "-q"), 0)
+    assert stopped.read_info()["resumed_at_steps"] == []
+    assert sha256(stopped.vectors) == uninterrupted
+
+
+def once_without(check):
+    """The check, but for the first time."""
+    asked = iter([lambda *_, **__: None])
+    return lambda *arguments, **more: next(asked, check)(*arguments, **more)
+
+
+@pytest.mark.fault("C1")
+def test_what_cannot_be_gone_on_from_is_started_over(row, cli, options, stopped, uninterrupted):
+    for state in complete(stopped.checkpoints):
+        tensors_of(state).unlink()
+    expect(row, cli("train", *options, "-q"), 0)
+    assert sha256(stopped.vectors) == uninterrupted
+
+
+@pytest.mark.fault("C1")
+def test_a_checkpoint_of_another_version_is_not_lost_either(row, cli, options, stopped):
+    for path in complete(stopped.checkpoints):
+        told = json.loads(path.read_bytes())
+        del told["digest"]
+        path.write_bytes(checkpoints._sealed(told | {"schema": 3}))
+    expect(row, cli("train", *options, "-q"), 5)
+
+
 @pytest.mark.fault("C2")
 @pytest.mark.fault("C7")
 def test_no_checkpoint_is_lost_to_a_kill_before_any_operation(row, tmp_path):

@@ -21,7 +21,9 @@ def train(
     run: Annotated[
         str | None, typer.Option("--run", metavar="DIR", help="Where to write the run folder.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a finished run; start an unfinished one over.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")
     ] = False,
