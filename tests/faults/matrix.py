@@ -975,11 +975,11 @@ _ROWS = (
     ),
     Row(
         "C2",
-        "killed before each operation on files, the n-th open, fsync, rename, unlink",
-        "a fork that kills itself",
+        "killed before each operation on files that Python asks the system for",
+        "a fork that kills itself at the n-th os.open, fsync, chmod, replace or unlink",
         "train, train --resume",
         OK,
-        note="the checkpoint before, or the new one",
+        note="the checkpoint before, or the new one; kills within a write are C1's",
     ),
     Row(
         "C3",
@@ -1012,7 +1012,7 @@ _ROWS = (
     Row(
         "C6",
         "all checkpoints are damaged",
-        "truncation",
+        "a flipped bit, truncation",
         "train --resume",
         {7: ("no checkpoint in {folder} is whole: {path} is damaged: {reason}",)},
         note="it never starts over by itself",
@@ -1094,8 +1094,8 @@ _ROWS = (
             129: ("ended by SIGHUP", "ended by SIGHUP at step {n}, which is saved in {folder}"),
         },
         limit_s=60,
-        note="within 5 s; in training the step is ended and saved, the hint is the command that "
-        "goes on",
+        note="within 5 s, as long as the tables are small: a signal in training ends the step and "
+        "saves, and 5 GB take the time that the disk needs; the hint is the command that goes on",
     ),
     Row(
         "C14",
