@@ -4,6 +4,7 @@ import json
 import signal
 from os import getpid
 
+import numpy as np
 import pytest
 from conftest import TINY_SETTINGS
 
@@ -269,6 +270,31 @@ def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finish
     info = run.read_info()
     assert info["loss"] == whole.read_info()["loss"]
     assert info["centers_per_s"] > 0
+
+
+def test_other_versions_and_threads_are_told_in_one_line(config, tmp_path, monkeypatch, caplog):
+    run = stop_at(config(), tmp_path / "run", 42)
+    stop_at(config(), run.path, 84, resume=True)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    before = np.__version__
+    monkeypatch.setattr(np, "__version__", "9.9")
+    go_on(config("train.threads=2"), run.path)
+    (warned,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warned.message == (
+        "the bytes may differ from those of a run that never stopped: "
+        f'numpy "{before}", now "9.9"; threads 1, now 2'
+    )
+
+
+def test_what_a_checkpoint_does_not_tell_of_versions_is_not_compared(config, tmp_path, caplog):
+    run = stop_at(config(), tmp_path / "run", 42)
+    path = checkpoints.complete(run.checkpoints)[-1]
+    told = json.loads(path.read_bytes())
+    del told["digest"], told["run"]["threads"]
+    told["run"]["versions"] = 7
+    path.write_bytes(checkpoints._sealed(told))
+    go_on(config(), run.path)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9, "finished": false}'])

@@ -219,6 +219,24 @@ def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
         )
 
 
+def changed(saved: Saved, here: Mapping[str, Any]) -> str:
+    """What `record.surroundings` says here and did not when a checkpoint was saved; perhaps "".
+
+    A run may go on all the same. What the checkpoint does not tell is not compared.
+    """
+    there, found = _flat(saved.state.run), []
+    for name, now in _flat(here).items():
+        was = there.get(name)
+        if was not in (None, now):
+            found.append(f"{name} {_short(was)}, now {_short(now)}")
+    return "; ".join(found)
+
+
+def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+    versions = told.get("versions")
+    return {**(versions if isinstance(versions, dict) else {}), "threads": told.get("threads")}
+
+
 def _is_identity(told: Mapping[str, Any]) -> bool:
     found = told.get("settings")
     return isinstance(found, dict) and type(found.get("train.epochs")) is int

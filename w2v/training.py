@@ -27,10 +27,10 @@ from w2v.leaving import Wish
 from w2v.loop import reports
 from w2v.memory import Needs, memory_errors, needs, require_memory
 from w2v.model import KnownRows, padded
-from w2v.record import ORIGIN, Run, finish_run, open_run
+from w2v.record import ORIGIN, Run, finish_run, open_run, surroundings
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
 from w2v.restraints import Frozen, frozen_rows
-from w2v.resume import Saved, is_complete, newest, require_none, require_same
+from w2v.resume import Saved, changed, is_complete, newest, require_none, require_same
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import run_of
@@ -231,6 +231,8 @@ def _checkpoint(run: Run) -> Saved | None:
         name = saved.path.name
         log.warning("%s; going on from the one before, %s", saved.passed_over, name)
     log.info("going on from %s", saved.path)
+    if changes := changed(saved, surroundings()):
+        log.warning("the bytes may differ from those of a run that never stopped: %s", changes)
     return saved
 
 
@@ -250,7 +252,7 @@ def _checkpointer(
     return checkpoints.Checkpointer(
         run.folder.checkpoints,
         learner.tensors(),
-        run=run.identity() | run.history(saved) | run.origin(),
+        run=run.identity() | run.history(saved) | run.origin() | surroundings(),
         every_s=run.config.output.checkpoint_every_s,
         keep=run.config.output.keep_checkpoints,
         saved_at_s=0.0 if saved is None else saved.state.report.run_seconds,

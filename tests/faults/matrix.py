@@ -1170,7 +1170,7 @@ _ROWS = (
         {
             5: (
                 "out of memory on {device}: the tables of {n} words take {n} GB, {optimizer} {n} "
-                "GB, batches more",
+                "GB, batches more, a checkpoint as much again while it is written",
             )
         },
         note="on a GPU the same message; that half needs one",
