@@ -62,18 +62,23 @@ $(VENV)/constraints-$(TORCH).txt: constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	@if [ "$(TORCH)" = cpu ]; then cp constraints.txt $@; else grep -v '^torch==' constraints.txt > $@; fi
 
-# Every file has a digest in a lock, but torch's: which build it is, the index decides.
-LOCKED := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
-OURS := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
+# Every file has a digest in a lock, but torch's and what its CUDA build brings: which build it is,
+# the index decides. Then w2v itself: with --no-index, what a lock lacks ends it and is not fetched.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --no-deps --require-hashes --only-binary :all:
+TORCHED := $(INSTALL) --only-binary :all: torch
+OURS := $(INSTALL) --no-index --no-build-isolation
 COMMA := ,
 LOCKS := $(foreach name,core $(subst $(COMMA), ,$(EXTRAS)),locks/$(name).txt)
 
 $(CORE): $(VENV)/constraints-$(TORCH).txt pyproject.toml locks/core.txt
 	$(LOCKED) -r locks/core.txt
+	$(TORCHED) --constraint $<
 	$(OURS) --constraint $< --editable .
 	@touch $@
 
 $(DEV): $(VENV)/constraints-$(TORCH).txt pyproject.toml $(LOCKS)
 	$(LOCKED) $(LOCKS:%=-r %)
+	$(TORCHED) --constraint $<
 	$(OURS) --constraint $< --editable '.[$(EXTRAS)]'
 	@touch $@ $(CORE)

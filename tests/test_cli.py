@@ -4,15 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from w2v import __version__
+from w2v.checkpoints import complete
 from w2v.cli import main as cli_main
 from w2v.cli.main import app
-from w2v.errors import DivergedError
+from w2v.errors import DivergedError, StoppedError, W2VError
 from w2v.rundir import RunDir
 
 
@@ -291,6 +293,103 @@ def test_an_interrupt_exits_with_130(cli, tiny_options, monkeypatch):
     outcome = cli("train", *tiny_options)
     assert outcome.code == 130
     assert outcome.err.endswith("w2v: error: ended by SIGINT\n")
+
+
+# --- where nobody reads standard error --------------------------------------------------------
+
+
+@pytest.fixture
+def unread(cli, monkeypatch):
+    """Runs `w2v` with a standard error whose reader has ended, as of `2>&1 | head -1`."""
+
+    def run(*arguments):
+        reading, writing = os.pipe()
+        os.close(reading)
+        stderr = open(writing, "w", buffering=1)  # noqa: PTH123, SIM115
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stderr", stderr)
+            outcome = cli(*arguments)
+        with suppress(BrokenPipeError):
+            stderr.close()
+        return outcome
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [W2VError, *W2VError.__subclasses__()])
+def test_each_code_is_that_of_its_error_where_nobody_reads_stderr(kind, unread, monkeypatch):
+    error = StoppedError(15, "said") if kind is StoppedError else kind("said", hint="this too")
+
+    def fail(*_, **__):
+        cli_main.logging.getLogger("w2v").warning("said before")
+        raise error
+
+    monkeypatch.setenv("W2V_DEBUG", "1")
+    monkeypatch.setattr("w2v.runs.load_chosen", fail)
+    outcome = unread("similar", "chip")
+    assert (outcome.code, outcome.out, outcome.err) == (error.exit_code, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "code"),
+    [
+        (("--frobnicate",), None, 2),
+        ((), None, 2),
+        (("similar", "chip"), ZeroDivisionError(), 70),
+        (("similar", "chip"), MemoryError(), 5),
+        (("similar", "chip"), KeyboardInterrupt(), 130),
+        (("config", "show"), None, 0),
+        (("config", "check"), None, 0),
+    ],
+)
+def test_other_codes_where_nobody_reads_stderr(
+    arguments, error, code, unread, monkeypatch, tmp_path
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("w2v.runs.load_chosen", fail)
+    outcome = unread(*arguments)
+    assert (outcome.code, outcome.err) == (code, "")
+
+
+def test_a_mistake_in_a_log_line_is_still_shown(cli, monkeypatch):
+    def mistaken(*_, **__):
+        cli_main.logging.getLogger("w2v").warning("%d", "no number")
+
+    monkeypatch.setattr("w2v.runs.load_chosen", mistaken)
+    assert "--- Logging error ---" in cli("similar", "chip").err
+
+
+def test_a_bug_without_a_place_for_its_report(cli, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ZeroDivisionError("made up")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr("w2v.runs.load_chosen", fail)
+    outcome = cli("similar", "chip")
+    assert outcome.code == 70
+    assert one_line(outcome) == "internal error: ZeroDivisionError: made up"
+    assert "hint: W2V_DEBUG=1 shows where" in outcome.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_a_stop_whose_reader_has_ended_is_saved_and_has_its_code(tiny_options, tmp_path):
+    """Ctrl-C in `w2v train 2>&1 | tee log` ends tee first."""
+    command = [sys.executable, "-m", "w2v", "train", *tiny_options, "-s", "train.epochs=10000"]
+    with subprocess.Popen(
+        [*command, "--run", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as trainer:
+        next(line for line in trainer.stdout if line.startswith("epoch 1:"))
+        trainer.stdout.close()
+        trainer.send_signal(signal.SIGINT)
+        assert trainer.wait(timeout=30) == 130
+    assert complete(tmp_path / "run" / "checkpoints")
 
 
 # --- through typer's own runner, and as a real process ----------------------------------------

@@ -1,8 +1,15 @@
 """What is undone before leaving, and who is asked first."""
 
+import os
+import random
+import signal
 import subprocess
 import sys
+import time
 
+import pytest
+
+import w2v
 from w2v import leaving
 from w2v.cli import signals
 from w2v.files import atomic_folder, atomic_write
@@ -72,3 +79,44 @@ def test_a_signal_in_a_callback_is_not_lost():
     done = subprocess.run([sys.executable, "-c", CALLBACK], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "w2v: error: ended by SIGINT\n"
+
+
+STARTS = {  # the console script is the one that pip writes
+    "-m": ["-m", "w2v", "--version"],
+    "script": ["-c", "import re, sys; from w2v.__main__ import main; sys.exit(main())"],
+}
+AT_THE_FIRST_IMPORT = """
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if "w2v" in sys.modules and name != "w2v.__main__":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+GOES_ON = {
+    "-m": "runpy.run_module('w2v', run_name='__main__')",
+    "script": "from w2v.__main__ import main; main()",
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_ctrl_c_while_we_import_our_first_module_shows_no_traceback(start):
+    script = AT_THE_FIRST_IMPORT + GOES_ON[start]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_an_early_ctrl_c_shows_at_most_tracebacks_of_pythons_own_start(start):
+    rng, ours = random.Random(0), os.path.dirname(w2v.__file__)  # noqa: PTH120
+    command = [sys.executable, *STARTS[start]]
+    began = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=start == "-m")
+    longest_s = time.perf_counter() - began
+    shown = []
+    for _ in range(15):
+        with subprocess.Popen(command, stdout=-1, stderr=subprocess.PIPE, text=True) as started:
+            time.sleep(rng.uniform(0, min(longest_s, 0.2)))
+            started.send_signal(signal.SIGINT)
+            shown.append(started.communicate()[1])
+    assert len([text for text in shown if f'File "{ours}' in text]) <= 1, shown

@@ -66,6 +66,32 @@ def test_metrics_are_one_json_object_a_line_flushed_at_once(tmp_path):
     ]  # fmt: skip
 
 
+GOOD = b'{"event": "epoch", "step": 5}\n'
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"event": "epoch", "step": "a"}\n',
+        b'{"event": "epoch", "step": null}\n',
+        b'{"event": "epoch", "step": NaN}\n',
+        b'{"event": "epoch", "step": [1]}\n',
+        b'{"step": 6}\n',
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        b"7\n",
+        b'{"event": "epoch", "step": 6}',  # cut short
+        b'{"event": "epoch", "step": 21}\n',  # after the report
+    ],
+    ids=lambda damaged: damaged[:40].decode("latin-1"),
+)
+def test_a_log_goes_on_before_the_first_line_that_is_damaged(damaged, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(GOOD + damaged + GOOD)
+    MetricsLog(path, after=END).close()
+    assert path.read_bytes() == GOOD
+
+
 def test_metrics_are_put_on_disk_when_asked(tmp_path, monkeypatch):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     synced = []

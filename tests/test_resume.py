@@ -4,15 +4,17 @@ import json
 import signal
 from os import getpid
 
+import numpy as np
 import pytest
 from conftest import TINY_SETTINGS
 
 import w2v
 from w2v import checkpoints, locks, loop, training
 from w2v.configfile import load_config
-from w2v.errors import ResumeError, StoppedError, StorageError
+from w2v.errors import DataError, ResumeError, StoppedError, StorageError
 from w2v.files import sha256
 from w2v.leaving import Wish
+from w2v.rundir import FILES, INFO
 
 BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16", "train.batch_size=null")
 
@@ -20,6 +22,7 @@ BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16", "train.batch_size
 @pytest.fixture
 def config(tiny_text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", 1e9)  # the log does not depend on the machine
     (tmp_path / "empty.yaml").write_text("train: {seed: 0}\n")
 
     def make(*settings):
@@ -175,6 +178,68 @@ def test_a_finished_run_is_complete_and_one_of_other_settings_is_refused(config,
         w2v.train(config("train.epochs=9"), run=tmp_path / "run", resume=True)
 
 
+def test_a_finished_run_is_complete_wherever_the_same_text_lies(config, tmp_path, tiny_text):
+    run = w2v.train(config(), run=tmp_path / "run")
+    moved = tiny_text.rename(tmp_path / "moved.txt")
+    assert w2v.train(config(f"corpus.path={moved}"), run=run.path, resume=True) == run
+    moved.unlink()  # what is finished needs it no more
+    assert w2v.train(config(), run=run.path, resume=True) == run
+
+
+@pytest.mark.parametrize(
+    ("asked", "differs"),
+    [
+        ("train.kernel=triton", 'kernel (there "bmm", here "triton")'),
+        ("train.device=cuda", 'device (there "cpu", here "cuda")'),
+        ("corpus.path=other.txt", "corpus (there"),
+        ("corpus.path=missing.txt", "corpus.path (there"),
+        ("text changed", "corpus (there"),
+    ],
+)
+def test_a_finished_run_of_another_text_kernel_or_device_is_refused(
+    asked, differs, config, tmp_path, tiny_text
+):
+    options = (*BLOCKED[:2], "train.batch_size=null", "train.optimizer=sgd", "train.kernel=bmm")
+    run = w2v.train(config(*options), run=tmp_path / "run")
+    (tmp_path / "other.txt").write_text("another text\n")
+    if asked == "text changed":
+        tiny_text.write_text(tiny_text.read_text() + "apple0\n")
+        asked = options[0]
+    with pytest.raises(ResumeError, match="holds a finished run with other settings") as error:
+        w2v.train(config(*options, asked), run=run.path, resume=True)
+    assert differs in str(error.value)
+
+
+@pytest.mark.parametrize("without", ["digest", "corpus"])
+def test_a_finished_run_that_does_not_tell_its_text_is_compared_by_place(
+    without, config, tmp_path, tiny_text
+):
+    run = w2v.train(config(), run=tmp_path / "run")
+    info = json.loads(run.info.read_text())
+    del (info["corpus"] if without == "digest" else info)[without]
+    run.info.write_text(json.dumps(info))
+    assert w2v.train(config(), run=run.path, resume=True) == run
+    moved = tiny_text.rename(tmp_path / "moved.txt")
+    with pytest.raises(ResumeError, match=r"corpus\.path \(there"):
+        w2v.train(config(f"corpus.path={moved}"), run=run.path, resume=True)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != INFO])
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_finished_run_with_a_damaged_file_is_not_complete(name, damage, config, tmp_path):
+    run = w2v.train(config(), run=tmp_path / "run")
+    path = run.path / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes() or b"more")
+        data[-2] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(DataError, match=name) as error:
+        w2v.train(config(), run=run.path, resume=True)
+    assert "--force" in error.value.hint
+
+
 def test_a_run_that_replaces_a_finished_one_goes_on_too(config, tmp_path):
     run = w2v.train(config("train.seed=7"), run=tmp_path / "run")
     before = sha256(run.vectors)
@@ -205,6 +270,50 @@ def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finish
     info = run.read_info()
     assert info["loss"] == whole.read_info()["loss"]
     assert info["centers_per_s"] > 0
+
+
+def test_other_versions_and_threads_are_told_in_one_line(config, tmp_path, monkeypatch, caplog):
+    run = stop_at(config(), tmp_path / "run", 42)
+    stop_at(config(), run.path, 84, resume=True)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    before = np.__version__
+    monkeypatch.setattr(np, "__version__", "9.9")
+    go_on(config("train.threads=2"), run.path)
+    (warned,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warned.message == (
+        "the bytes may differ from those of a run that never stopped: "
+        f'numpy "{before}", now "9.9"; threads 1, now 2'
+    )
+
+
+def test_what_a_checkpoint_does_not_tell_of_versions_is_not_compared(config, tmp_path, caplog):
+    run = stop_at(config(), tmp_path / "run", 42)
+    path = checkpoints.complete(run.checkpoints)[-1]
+    told = json.loads(path.read_bytes())
+    del told["digest"], told["run"]["threads"]
+    told["run"]["versions"] = 7
+    path.write_bytes(checkpoints._sealed(told))
+    go_on(config(), run.path)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9, "finished": false}'])
+def test_a_damaged_run_json_says_what_to_do_about_it(text, config, tmp_path):
+    whole = w2v.train(config(), run=tmp_path / "whole")
+    run = stop_at(config(), tmp_path / "run", 42)
+    run.info.write_text(text)
+    with pytest.raises(DataError, match=r"run\.json") as error:
+        w2v.train(config(), run=run.path, resume=True)
+    assert error.value.hint.startswith("without run.json --resume goes on")
+    run.info.unlink()
+    w2v.train(config(), run=run.path, resume=True)
+    assert sha256(run.vectors) == sha256(whole.vectors)
+    for path in checkpoints.complete(run.checkpoints):
+        path.unlink()
+    run.info.write_text(text)
+    with pytest.raises(DataError) as error:
+        w2v.train(config(), run=run.path, resume=True)
+    assert error.value.hint == "--force replaces it"
 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_with(config, tmp_path):

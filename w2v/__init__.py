@@ -4,13 +4,13 @@ Making vectors:  config -> sources -> vocab, corpus -> batches -> kernels -> loo
 Using vectors:   a run folder or a vector file -> vectors -> similar, embed, export.
 
 The two halves meet only in the run folder on disk. Making needs torch and polars; using needs
-numpy and safetensors alone, so the names below are imported when they are first touched.
+numpy and safetensors alone, so the names below are imported when they are first touched. Nothing
+is imported here, so that the program's own first line (`__main__`) runs at once.
 """
-
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as far as typing is concerned, which takes long to import
 if TYPE_CHECKING:
     from w2v.runs import load
     from w2v.training import train
@@ -21,7 +21,7 @@ __all__ = ["WordVectors", "__version__", "load", "train"]
 _HOME = {"WordVectors": "w2v.vectors", "load": "w2v.runs", "train": "w2v.training"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

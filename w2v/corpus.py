@@ -100,7 +100,7 @@ def prepare(
     every = None if source.heldout else heldout_every
     settings = Settings(rule, every, min_count, max_size)
     stamps = _stamps(source)
-    digest = _fingerprint(source, settings)
+    digest = fingerprint(source, settings)
     target = folder / "corpora" / digest[:16]
     corpus = _open(target, digest=digest)
     if corpus is not None:
@@ -277,8 +277,13 @@ def _manifest(sums: dict[str, str], *, digest: str) -> str:
     return json.dumps(record, indent=1) + "\n"
 
 
-def _fingerprint(source: Source, settings: Settings) -> str:
-    """SHA-256 over all that decides how the corpus comes out."""
+def fingerprint(source: Source, settings: Settings) -> str:
+    """SHA-256 over all that decides how the corpus comes out: its digest.
+
+    Raises:
+        DataError: a file of the text is missing.
+        StorageError: a file may not be read.
+    """
     record = {
         "format": FORMAT,
         "train": [_digest(path) for path in source.train],

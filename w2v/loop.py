@@ -1,16 +1,14 @@
 """The training loop: passes over a corpus, as a generator of reports.
 
-A `Learner` and a corpus enter, `Report`s leave; the tables change in
-place. The loop knows nothing of files, bars or checkpoints: those belong to its reader.
+A `Learner` and a corpus enter, `Report`s leave; the tables change in place. The loop knows nothing
+of files, bars or checkpoints: those belong to its reader.
 
-An epoch passes over the spans of a `Feed`. A span is drawn as a whole; the order of spans is
-shuffled.
+An epoch passes over the spans of a `Feed`, in shuffled order. A span is drawn as a whole.
 
 Every random draw follows from `train.seed` and the place in the run where it is used. On a CPU the
 same seed gives the same tables, to the byte: with `bmm` on the same build and number of threads,
 with `hogwild` on one thread. A GPU adds up rows in no fixed order. So a run that goes on from a
 `Place` draws what it would have drawn: the steps of the span that were done are passed over.
-
 """
 
 import math

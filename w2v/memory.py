@@ -1,8 +1,8 @@
 """What a run needs of its device's memory, and what is said where there is not enough.
 
 Tables and optimizer are known to the byte before anything is taken; what batches and draws need
-comes on top. So a vocabulary larger than the card is refused before training, and whatever else
-runs out later is told in the same words.
+comes on top, and on a CPU the copy that becomes a checkpoint. So a vocabulary larger than the card
+is refused before training, and whatever else runs out later is told in the same words.
 
 Legend: V = words of the vocabulary, D = dimension.
 """
@@ -84,6 +84,8 @@ def memory_errors(needs: Needs, device: torch.device) -> Iterator[None]:
 
 def _too_little(needs: Needs, device: torch.device, free: int | None) -> StorageError:
     there = "" if free is None else f", and {free / 1e9:.1f} GB are free"
+    if device.type == "cpu":  # where the copy of the tensors lies that is written beside training
+        there = ", a checkpoint as much again while it is written"
     lighter = "" if needs.optimizer == "sgd" else ", or take a lighter optimizer"
     return StorageError(
         f"out of memory on {device}: {needs.described()}{there}",

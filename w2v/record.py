@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ class Run(NamedTuple):
     needs: Needs
     started_at: datetime
     prepare_s: float
-    force: bool  # it may replace a finished run
+    force: bool  # it may replace a finished run, or start one over
     resume: bool  # it goes on from a checkpoint
     pretrained: Pretrained | None  # what it starts from, or started from
 
@@ -142,20 +143,14 @@ def describe(run: Run, saved: Saved | None = None) -> dict[str, object]:
     return (
         run.history(saved)
         | run.origin()
+        | surroundings()
         | {
             "command": sys.argv,
-            "versions": {
-                "w2v": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
             "machine": f"{platform.system()} {platform.machine()}",
             "kernel": run.kernel.name,
             "kernel_reason": run.kernel.reason,
             "device": str(run.device.device),
             "device_reason": run.device.reason,
-            "threads": torch.get_num_threads(),
             "seed": config.train.seed,
             "epochs": config.train.epochs,
             "min_count": config.vocab.min_count,
@@ -170,6 +165,18 @@ def describe(run: Run, saved: Saved | None = None) -> dict[str, object]:
             "dim": config.model.dim,
         }
     )
+
+
+def surroundings() -> dict[str, Any]:
+    """What the last bits of a run's numbers depend on, beside the run itself."""
+    versions = {
+        "w2v": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "numba": version("numba"),  # not imported: only one kernel needs it
+    }
+    return {"versions": versions, "threads": torch.get_num_threads()}
 
 
 def _start_over(run_dir: RunDir, *, replacing: bool) -> None:

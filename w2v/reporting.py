@@ -12,6 +12,8 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -105,7 +107,8 @@ class ProgressBar:
     def __call__(self, report: Report) -> None:
         """Moves the bar."""
         if report.epoch_ended:
-            self._bar.write(describe(report), file=sys.stderr)
+            with suppress(OSError):  # the terminal is gone; the bar itself knows of that
+                self._bar.write(describe(report), file=sys.stderr)
         text = f"{describe(report)}, {report.remaining_s:,.0f} s left"
         self._bar.set_description_str(text, refresh=False)
         self._bar.n = report.done
@@ -212,13 +215,13 @@ class MetricsLog:
 
 
 def _lines_until(path: Path, last: Report) -> Iterator[bytes]:
-    """The lines of a metrics file up to a report; what a crash left cut short goes."""
+    """The lines of a metrics file up to a report, or to one that a crash cut short or damaged."""
     data = path.read_bytes() if path.exists() else b""
     for line in data.splitlines(keepends=True):
         try:
             values = json.loads(line)
-            at = (values["step"], values["event"] == "epoch")
-        except (ValueError, KeyError, TypeError):
+            at = (index(values["step"]), values["event"] == "epoch")
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         if not line.endswith(b"\n") or at > (last.step, last.epoch_ended):
             return

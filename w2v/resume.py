@@ -5,7 +5,8 @@ run that is wanted enter; the newest checkpoint that is whole leaves, or a `Resu
 what differs. Nothing here changes a file.
 
 Free to differ are output.*, train.threads, a greater train.epochs, and where the same text lies.
-Kernel and device are compared as they were chosen, not as they were asked for.
+Kernel and device are compared as they were chosen, not as they were asked for; with a finished run,
+for which nothing is chosen, `auto` stands for any.
 """
 
 import hashlib
@@ -18,13 +19,17 @@ from w2v import checkpoints
 from w2v.checkpoints import SchemaError, State
 from w2v.config import SETTINGS, Config
 from w2v.configfile import load_config
-from w2v.corpus import Corpus
-from w2v.errors import ConfigError, DataError, ResumeError
-from w2v.rundir import RunDir
+from w2v.corpus import Corpus, fingerprint
+from w2v.corpus import Settings as CorpusSettings
+from w2v.errors import ConfigError, DataError, ResumeError, StorageError
+from w2v.rundir import INFO, RunDir
+from w2v.sources import data_folder, open_source
+from w2v.tokens import TokenRule
 
+TEXT_PLACE = ("corpus.path", "corpus.url", "corpus.sha256")
 FREE = {
     *(f"output.{key}" for name, key in SETTINGS if name == "output"),
-    *(f"corpus.{key}" for key in ("path", "url", "sha256")),  # the digest of the text decides
+    *TEXT_PLACE,  # the digest of the text decides
     *(f"train.{key}" for key in ("kernel", "device", "threads", "epochs")),
 }
 
@@ -64,12 +69,20 @@ def is_complete(run: RunDir, config: Config) -> bool:
     A finished run that was being replaced (`--force`) has checkpoints of the new run.
 
     Raises:
-        DataError: run.json or config.yaml is damaged.
+        DataError: a file of the run is missing or damaged.
         ResumeError: the run that ended was another one.
     """
-    if not run.info.exists() or not run.is_finished():
+    if not run.info.exists():
         return False
-    started_at = run.read_info().get("started_at")
+    try:
+        info = run.read_info()
+    except DataError as error:
+        goes_on = f"without {INFO} --resume goes on from the newest checkpoint, --force starts over"
+        kept = checkpoints.complete(run.checkpoints)
+        raise DataError(str(error), hint=goes_on if kept else "--force replaces it") from error
+    if not info["finished"]:
+        return False
+    started_at = info.get("started_at")
     for path in checkpoints.complete(run.checkpoints):
         try:
             if checkpoints.read(path).run.get("started_at") != started_at:
@@ -77,19 +90,62 @@ def is_complete(run: RunDir, config: Config) -> bool:
         except DataError:
             continue  # of no use to anybody
     try:
-        there = settings(load_config(str(run.config)).config)
-    except ConfigError as error:
-        raise DataError(f"{run.config} is damaged: {error}") from error
-    here = settings(config)
-    found = list(_differing(there, here))
-    if there["train.epochs"] != here["train.epochs"]:
-        found.append(_difference("train.epochs", there, here))
+        run.verify(info)
+    except DataError as error:
+        raise DataError(str(error), hint="--force trains it again") from error
+    found = list(_differing_from_finished(run, info, config))
     if found:
         raise ResumeError(
             f"{run.path} holds a finished run with other settings: {'; '.join(found)}",
             hint="--run DIR trains elsewhere, --force replaces it",
         )
     return True
+
+
+def _differing_from_finished(run: RunDir, info: Mapping[str, Any], config: Config) -> Iterator[str]:
+    """What a finished run and the one that is wanted differ in."""
+    try:
+        there = settings(load_config(str(run.config)).config)
+    except ConfigError as error:
+        raise DataError(f"{run.config} is damaged: {error}") from error
+    here = settings(config)
+    yield from _differing(there, here)
+    if there["train.epochs"] != here["train.epochs"]:
+        yield _difference("train.epochs", there, here)
+    for name in ("kernel", "device"):
+        asked, was = here[f"train.{name}"], info.get(name)
+        if asked not in ("auto", was):
+            yield _difference(name, info, {name: asked})
+    yield from _other_text(info, config, there, here)
+
+
+def _other_text(
+    info: Mapping[str, Any], config: Config, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> Iterator[str]:
+    """Whether the text is another: by its digest, else by the place where it was and is to lie."""
+    about = info.get("corpus")
+    digest = about.get("digest") if isinstance(about, dict) else None
+    try:
+        found = _digest_of_text(config)
+    except DataError:  # it is gone; a finished run needs it no more
+        found = None
+    if digest is not None and found is not None:
+        if digest != found:
+            yield _difference("corpus", {"corpus": digest}, {"corpus": found})
+        return
+    for name in TEXT_PLACE:
+        if there.get(name) != here[name]:
+            yield _difference(name, there, here)
+
+
+def _digest_of_text(config: Config) -> str | None:
+    """The digest of a text that is at hand; None where it would have to be fetched or made."""
+    corpus, vocab = config.corpus, config.vocab
+    if corpus.name != "text":
+        return None
+    rule = TokenRule(lowercase=corpus.lowercase, pattern=corpus.token_pattern)
+    chosen = CorpusSettings(rule, corpus.heldout_every, vocab.min_count, vocab.max_size)
+    return fingerprint(open_source(corpus, data_folder=data_folder()), chosen)
 
 
 def newest(folder: Path) -> Saved:
@@ -117,6 +173,25 @@ def newest(folder: Path) -> Saved:
     )
 
 
+def require_none(run: RunDir) -> None:
+    """Refuses to start over where there is a whole checkpoint, of this version of w2v or another.
+
+    Raises:
+        StorageError: there is one, or a file may not be read.
+    """
+    for path in reversed(checkpoints.complete(run.checkpoints)):
+        try:
+            checkpoints.verify(path)
+        except SchemaError:
+            pass
+        except DataError:
+            continue
+        raise StorageError(
+            f"{run.path} holds an unfinished run, saved as {path.name}",
+            hint="--resume goes on, --force starts over",
+        )
+
+
 def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
     """Refuses a checkpoint of another run.
 
@@ -140,8 +215,26 @@ def require_same(saved: Saved, here: Mapping[str, Any]) -> None:
     if found:
         raise ResumeError(
             f"{saved.path} is of another run: {'; '.join(found)}",
-            hint="--run DIR trains elsewhere; without --resume the run starts over",
+            hint="--run DIR trains elsewhere, --force instead of --resume starts over",
         )
+
+
+def changed(saved: Saved, here: Mapping[str, Any]) -> str:
+    """What `record.surroundings` says here and did not when a checkpoint was saved; perhaps "".
+
+    A run may go on all the same. What the checkpoint does not tell is not compared.
+    """
+    there, found = _flat(saved.state.run), []
+    for name, now in _flat(here).items():
+        was = there.get(name)
+        if was not in (None, now):
+            found.append(f"{name} {_short(was)}, now {_short(now)}")
+    return "; ".join(found)
+
+
+def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+    versions = told.get("versions")
+    return {**(versions if isinstance(versions, dict) else {}), "threads": told.get("threads")}
 
 
 def _is_identity(told: Mapping[str, Any]) -> bool:

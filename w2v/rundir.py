@@ -211,6 +211,16 @@ class RunDir:
             raise DataError(f"{self.info} is damaged: min_count is {info['min_count']!r}")
         return info
 
+    def verify(self, info: Mapping[str, Any]) -> None:
+        """Checks the files of a finished run by the digests in its run.json, `info`.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        others = (self.path / name for name in FILES if name in info.get("sha256", ()))
+        for path in {self.vocab, self.vectors, *others}:
+            _verified(path, info)
+
     def load_vectors(self, *, table: Table = "center") -> WordVectors:
         """The words and one of the two tables, or their sum, <unk> left out; big ones are mapped.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from w2v import formats
+from w2v.config import Config
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError
 from w2v.formats.kinds import TextRule
@@ -24,6 +25,12 @@ log = logging.getLogger(__name__)
 def default_run(config_path: Path) -> RunDir:
     """Where a run goes that is told nothing else: `runs/`, by the name of its config."""
     return RunDir(RUNS / config_path.stem)
+
+
+def run_of(config: Config, config_path: Path) -> RunDir:
+    """Where a config's run goes: where it says, else by its name."""
+    place = config.output.run
+    return default_run(config_path) if place is None else RunDir(Path(place))
 
 
 def newest_finished(root: Path = RUNS) -> RunDir | None:

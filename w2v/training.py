@@ -27,13 +27,13 @@ from w2v.leaving import Wish
 from w2v.loop import reports
 from w2v.memory import Needs, memory_errors, needs, require_memory
 from w2v.model import KnownRows, padded
-from w2v.record import ORIGIN, Run, finish_run, open_run
+from w2v.record import ORIGIN, Run, finish_run, open_run, surroundings
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
 from w2v.restraints import Frozen, frozen_rows
-from w2v.resume import Saved, is_complete, newest, require_same
+from w2v.resume import Saved, changed, is_complete, newest, require_none, require_same
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
-from w2v.runs import default_run
+from w2v.runs import run_of
 from w2v.sampling import keep_probabilities
 from w2v.sources import data_folder, open_source
 
@@ -52,23 +52,22 @@ def train(
     Args:
         config: a `Config`, or what `w2v train --config` takes.
         run: the run folder; by default that of the config, else `runs/` and the config's name.
-        force: replace a finished run.
+        force: replace a finished run, or start an unfinished one over.
         resume: go on from the newest checkpoint in the run folder; a finished run stays.
 
     Raises:
         W2VError: as `prepare_run` and `execute` say.
     """
     if isinstance(config, Config):
-        settings, default = config, default_run(Path("python"))
+        settings, path = config, Path("python")
     else:
         loaded = load_config(str(config))
-        settings, default = loaded.config, default_run(loaded.path)
-    folder = RunDir(Path(run or settings.output.run or default.path))
-    if resume and is_complete(folder, settings):
-        return folder
-    return execute(
-        prepare_run(settings, folder.path, data_folder=data_folder(), force=force, resume=resume)
+        settings, path = loaded.config, loaded.path
+    folder = RunDir(Path(run)) if run else run_of(settings, path)
+    prepared = prepare_run(
+        settings, folder.path, data_folder=data_folder(), force=force, resume=resume
     )
+    return folder if prepared is None else execute(prepared)
 
 
 def prepare_run(
@@ -79,29 +78,35 @@ def prepare_run(
     force: bool,
     resume: bool = False,
     download_progress: Callable[[int, int | None], None] | None = None,
-) -> Run:
+) -> Run | None:
     """Checks all that can fail before training, the cheap first, and opens the corpus.
+
+    Returns None where nothing is left to do: with `resume`, the run is already complete.
 
     Raises:
         ConfigError: the device is not to be had here; `model.init_from` has another dimension.
-        StorageError: `folder` holds a finished run and `force` is not set, is not writable, or in
-            use; a GPU has no room for the tables.
+        StorageError: `folder` holds a run, finished or with a checkpoint, and neither `force` nor
+            `resume` is set; it is not writable, or in use; a GPU has no room for the tables.
         ResumeError: with `resume`, no checkpoint of this run is there.
-        DownloadError, DataError: the corpus, `model.init_from`.
+        DownloadError, DataError: the corpus, `model.init_from`; with `resume`, a damaged file of a
+            finished run.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
+    run_dir = RunDir(folder)
+    if resume and is_complete(run_dir, config):
+        log.info("the run in %s is already complete", folder)
+        return None
     device = devices.choose(
         config.train.device, only_cpu=IN_PLACE.get(config.train.kernel) == "cpu"
     )
     kernel = choose_kernel(config.train, config.sampling, device.device, model=config.model)
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
-    run_dir = RunDir(folder)
     locks.require_free(folder)
     saved = newest(run_dir.checkpoints) if resume else None
     if saved is not None:
         require_same(saved, {"settings": settings_of(config)})
     else:
-        run_dir.require_free(force=force)
+        _require_free(run_dir, force=force)
         if config.model.init_from is not None:
             pretrained.require_fit(config.model.init_from, dim=config.model.dim)
     require_writable(folder)
@@ -208,10 +213,17 @@ def plan(run: Run) -> dict[str, int]:
     }
 
 
+def _require_free(run_dir: RunDir, *, force: bool) -> None:
+    """Refuses to train over a run, finished or not, that somebody may want, unless `force`."""
+    run_dir.require_free(force=force)
+    if not force:
+        require_none(run_dir)
+
+
 def _checkpoint(run: Run) -> Saved | None:
     """What to go on from; looked at again now that nobody else can write here."""
     if not run.resume:
-        run.folder.require_free(force=run.force)
+        _require_free(run.folder, force=run.force)
         return None
     saved = newest(run.folder.checkpoints)
     require_same(saved, run.identity())
@@ -219,6 +231,8 @@ def _checkpoint(run: Run) -> Saved | None:
         name = saved.path.name
         log.warning("%s; going on from the one before, %s", saved.passed_over, name)
     log.info("going on from %s", saved.path)
+    if changes := changed(saved, surroundings()):
+        log.warning("the bytes may differ from those of a run that never stopped: %s", changes)
     return saved
 
 
@@ -238,7 +252,7 @@ def _checkpointer(
     return checkpoints.Checkpointer(
         run.folder.checkpoints,
         learner.tensors(),
-        run=run.identity() | run.history(saved) | run.origin(),
+        run=run.identity() | run.history(saved) | run.origin() | surroundings(),
         every_s=run.config.output.checkpoint_every_s,
         keep=run.config.output.keep_checkpoints,
         saved_at_s=0.0 if saved is None else saved.state.report.run_seconds,

@@ -968,17 +968,18 @@ _ROWS = (
         "killed at a random moment",
         "SIGKILL: 1,000 forks that save, 100 whole trainings",
         "train, train --resume",
-        OK,
+        {0: (), 5: ("{folder} holds an unfinished run, saved as {name}",)},
         limit_s=30,
-        note="the newest checkpoint that was done is there and whole; the run goes on from it",
+        note="the newest checkpoint that was done is there and whole; the run goes on from it; "
+        "`train` alone does not start over, the hint names --resume and --force",
     ),
     Row(
         "C2",
-        "killed before each operation on files, the n-th open, fsync, rename, unlink",
-        "a fork that kills itself",
+        "killed before each operation on files that Python asks the system for",
+        "a fork that kills itself at the n-th os.open, fsync, chmod, replace or unlink",
         "train, train --resume",
         OK,
-        note="the checkpoint before, or the new one",
+        note="the checkpoint before, or the new one; kills within a write are C1's",
     ),
     Row(
         "C3",
@@ -1011,7 +1012,7 @@ _ROWS = (
     Row(
         "C6",
         "all checkpoints are damaged",
-        "truncation",
+        "a flipped bit, truncation",
         "train --resume",
         {7: ("no checkpoint in {folder} is whole: {path} is damaged: {reason}",)},
         note="it never starts over by itself",
@@ -1065,13 +1066,21 @@ _ROWS = (
     ),
     Row(
         "C12",
-        "nothing to go on with: the run is finished; there is no checkpoint",
-        "--resume",
+        "nothing to go on with: the run is finished, or there is no checkpoint",
+        "--resume; another text, kernel or device; a flipped bit, a missing file",
         "train --resume",
         {
             0: ("the run in {folder} is already complete",),
-            7: ("no checkpoint in {folder}",),
+            4: (
+                "checksum mismatch: {path} has SHA-256 {digest}, run.json says {digest}",
+                "cannot read {path}: {reason}",
+            ),
+            7: (
+                "no checkpoint in {folder}",
+                "{folder} holds a finished run with other settings: {differences}",
+            ),
         },
+        note="a finished run is complete if its files are whole, its settings and its text these",
     ),
     Row(
         "C13",
@@ -1085,8 +1094,8 @@ _ROWS = (
             129: ("ended by SIGHUP", "ended by SIGHUP at step {n}, which is saved in {folder}"),
         },
         limit_s=60,
-        note="within 5 s; in training the step is ended and saved, the hint is the command that "
-        "goes on",
+        note="within 5 s, as long as the tables are small: a signal in training ends the step and "
+        "saves, and 5 GB take the time that the disk needs; the hint is the command that goes on",
     ),
     Row(
         "C14",
@@ -1161,7 +1170,7 @@ _ROWS = (
         {
             5: (
                 "out of memory on {device}: the tables of {n} words take {n} GB, {optimizer} {n} "
-                "GB, batches more",
+                "GB, batches more, a checkpoint as much again while it is written",
             )
         },
         note="on a GPU the same message; that half needs one",

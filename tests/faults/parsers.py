@@ -35,6 +35,7 @@ from w2v.formats import (
     word_list,
 )
 from w2v.formats.kinds import Format
+from w2v.reporting import _lines_until
 from w2v.rundir import RunDir
 from w2v.runs import _finished_at
 from w2v.testsets import read_pairs, read_questions
@@ -66,6 +67,10 @@ class MemoryFile:
 
     def __str__(self) -> str:
         return self.name
+
+    def exists(self) -> bool:
+        """It does."""
+        return True
 
     def open(self, mode: str) -> io.BytesIO:
         """Opens the bytes for reading."""
@@ -261,6 +266,13 @@ def _state() -> bytes:
     return path.read_bytes()
 
 
+def _metrics(data: bytes) -> object:
+    """The log of a run that goes on: what is kept is the log up to some line."""
+    kept = b"".join(_lines_until(_as_path(data), REPORT._replace(step=20)))
+    assert data.startswith(kept)
+    return kept
+
+
 def _zip_members(data: bytes) -> object:
     return read_members(data, MEMBERS, where="ptb.zip", pinned=False)
 
@@ -336,6 +348,13 @@ RUN_JSON = json.dumps(
         "sha256": {"vocab.tsv": "0" * 64, "vectors.safetensors": "f" * 64},
     }
 ).encode()
+METRICS = (
+    b'{"event": "progress", "epoch": 1, "step": 10, "loss": 0.5, "centers": 500, "words": 2000}\n'
+    b'{"event": "epoch", "epoch": 1, "step": 20, "loss": 0.5, "heldout_loss": null}\n'
+    b'{"event": "epoch", "epoch": 2, "step": 40, "loss": 0.4, "heldout_loss": 0.3}\n',
+    b'{"event": "epoch", "step": 7}\n',
+    b"",
+)
 JSON_TOKENS = (
     *(b"{", b"}", b"[", b"]", b'"', b",", b":", b"true", b"false", b"null", b"NaN", b"-Infinity"),
     *(b'"schema"', b'"finished"', b'"finished_at"', b"\\ud800", b"\\u0000", b"1e999", b"-0"),
@@ -405,6 +424,12 @@ PARSERS = {
             (*JSON_TOKENS, *TENSOR_TOKENS, *NUMBERS),
         ),
         Parser("run-json", _run_json, (RUN_JSON,), (*JSON_TOKENS, *NUMBERS, *ENDS)),
+        Parser(
+            "metrics",
+            _metrics,
+            METRICS,
+            (*JSON_TOKENS, *NUMBERS, *ENDS, b'"step"', b'"event"', b'"epoch"', b"[" * 5000),
+        ),
         Parser("run-tables", _run_tables, (_tensors(),), (*JSON_TOKENS, *TENSOR_TOKENS, *NUMBERS)),
         Parser(
             "safetensors",

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -97,6 +98,50 @@ def test_no_checkpoint_is_lost_to_kills(row, tmp_path):
 def test_no_checkpoint_is_lost_to_a_thousand_kills(row, tmp_path):
     assert f"{KILLS} kills" in kill(tmp_path, KILLS)
     save_step(tmp_path, 10**6)
+
+
+@pytest.mark.fault("C1")
+def test_the_same_command_again_does_not_start_over(
+    row, cli, options, stopped, uninterrupted, monkeypatch
+):
+    before = {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
+    for prepare in (True, False):
+        with monkeypatch.context() as patch:
+            if not prepare:  # a checkpoint that came meanwhile
+                patch.setattr(training, "_require_free", once_without(training._require_free))
+            outcome = cli("train", *options, "-q")
+        assert "step-84.json" in expect(row, outcome, 5)
+        assert outcome.err.endswith("hint: --resume goes on, --force starts over\n")
+        now = {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
+        assert now == before
+    flip(complete(stopped.checkpoints)[-1], 30)
+    assert "step-42.json" in expect(row, cli("train", *options, "-q"), 5)
+    expect(row, cli("train", *options, "--force", "-q"), 0)
+    assert stopped.read_info()["resumed_at_steps"] == []
+    assert sha256(stopped.vectors) == uninterrupted
+
+
+def once_without(check):
+    """The check, but for the first time."""
+    asked = iter([lambda *_, **__: None])
+    return lambda *arguments, **more: next(asked, check)(*arguments, **more)
+
+
+@pytest.mark.fault("C1")
+def test_what_cannot_be_gone_on_from_is_started_over(row, cli, options, stopped, uninterrupted):
+    for state in complete(stopped.checkpoints):
+        tensors_of(state).unlink()
+    expect(row, cli("train", *options, "-q"), 0)
+    assert sha256(stopped.vectors) == uninterrupted
+
+
+@pytest.mark.fault("C1")
+def test_a_checkpoint_of_another_version_is_not_lost_either(row, cli, options, stopped):
+    for path in complete(stopped.checkpoints):
+        told = json.loads(path.read_bytes())
+        del told["digest"]
+        path.write_bytes(checkpoints._sealed(told | {"schema": 3}))
+    expect(row, cli("train", *options, "-q"), 5)
 
 
 @pytest.mark.fault("C2")
@@ -269,10 +314,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_warning(
     assert [path.stem for path in complete(stopped.checkpoints)] == ["step-84", "step-126"]
 
 
+DAMAGES = {
+    "JSON flipped": lambda state: flip(state, 9),
+    "JSON cut": lambda state: os.truncate(state, 200),
+    "tensors flipped": lambda state: flip(tensors_of(state), -3),
+    "tensors cut": lambda state: os.truncate(tensors_of(state), 100),
+    "both empty": lambda state: [os.truncate(path, 0) for path in (state, tensors_of(state))],
+}
+
+
 @pytest.mark.fault("C6")
-def test_it_never_starts_over_where_all_checkpoints_are_damaged(row, cli, options, stopped):
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_it_never_starts_over_where_all_checkpoints_are_damaged(row, damage, cli, options, stopped):
     for state in complete(stopped.checkpoints):
-        flip(state, 9)
+        DAMAGES[damage](state)
     before = {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
     expect(row, cli("train", *options, "--resume", "-q"), 7)
     assert {p: p.read_bytes() for p in stopped.path.rglob("*") if p.is_file()} == before
@@ -368,6 +423,21 @@ def test_nothing_to_go_on_with(row, cli, options, uninterrupted, tmp_path):
     expect(row, cli("train", *options, "--resume", "-q"), 7)
     assert not (tmp_path / "run").exists()
     assert cli("train", *options, "--resume", "--force").code == 2
+
+
+@pytest.mark.fault("C12")
+def test_a_finished_run_that_is_damaged_or_another_is_not_complete(
+    row, cli, options, uninterrupted, tmp_path
+):
+    whole = [*options[:-1], "whole", "--resume"]
+    (tmp_path / "other.txt").write_text("another text\n")
+    for other in (("--device", "cuda"), ("-s", f"corpus.path={tmp_path / 'other.txt'}")):
+        expect(row, cli("train", *whole, *other), 7)
+    vectors = tmp_path / "whole" / "vectors.safetensors"
+    flip(vectors, -5)
+    expect(row, cli("train", *whole), 4)
+    vectors.unlink()
+    expect(row, cli("train", *whole), 4)
 
 
 # --- locks, folders, clocks -------------------------------------------------------------------
@@ -508,29 +578,69 @@ def test_a_signal_at_any_moment(row, options, tmp_path):
 @pytest.mark.slow
 @pytest.mark.fault("C13")
 def test_a_signal_at_many_moments(row, options, tmp_path):
-    at_moments(row, options, tmp_path, number=SIGNALS)
+    """By hand with more of them: W2V_TEST_SIGNALS=200 pytest -m slow -k many_moments."""
+    at_moments(row, options, tmp_path, number=int(os.environ.get("W2V_TEST_SIGNALS", SIGNALS)))
+
+
+FROM_OUR_FIRST_LINE = """
+import sys
+sys.argv[0] = "w2v"
+from w2v.cli.signals import install
+install()
+print("on", flush=True)
+from w2v.__main__ import main
+main()
+"""
 
 
 def at_moments(row, options, tmp_path, *, number):
-    """Signals from the first line of ours to the end of training, whatever is there before."""
-    codes = set()
-    for turn in range(number):
+    """Signals at random moments from our first line to the end, until so many ended a training.
+
+    Each training goes on with what the one before left, so each state that is left is gone on from;
+    every other one finds no prepared corpus. The last comes to its end, with the bytes of one that
+    had no signal.
+    """
+    command = ("-c", FROM_OUR_FIRST_LINE, "train", *options, "-s", "train.epochs=40")
+    whole_s, expected = untouched(command, row, tmp_path)
+    rng, stopped, turn = random.Random(number), 0, 0
+    while stopped < number:
+        turn += 1
         sent = list(CODES)[turn % 3]
         if turn % 2:
-            shutil.rmtree(tmp_path / "data", ignore_errors=True)
-        more = ["--resume"] if complete(tmp_path / "run" / "checkpoints") else []
-        script = "import sys; sys.argv[0] = 'w2v'; from w2v.cli.signals import install; install(); "
-        script += "print('on', flush=True); from w2v.__main__ import main; main()"
-        command = ("-c", script, "train", *options, "-s", "train.epochs=40", *more)
-        with trainer(*command, cwd=tmp_path, stdout=subprocess.PIPE) as process_:
+            shutil.rmtree(tmp_path / "data")
+        with trainer(
+            *command, *goes_on(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE
+        ) as process_:
             assert process_.stdout.readline() == "on\n"
-            time.sleep((turn + 0.5) / number * 3.0)
+            time.sleep(rng.uniform(0, whole_s))
             process_.send_signal(getattr(signal, sent))
             code, _ = ended(process_, row=row)
-        codes.add(code)
+        assert code in (CODES[sent], 0)
+        stopped += code != 0
         if code == 0:
+            assert sha256(tmp_path / "run" / "vectors.safetensors") == expected
             shutil.rmtree(tmp_path / "run")
-    assert len(codes) > 1
+        (tmp_path / "data").mkdir(exist_ok=True)
+    with trainer(*command, *goes_on(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE) as process_:
+        assert ended(process_, row=row, within_s=60)[0] == 0
+    assert sha256(tmp_path / "run" / "vectors.safetensors") == expected
+
+
+def untouched(command, row, tmp_path):
+    """How long a whole training takes, and the digest of its vectors; nothing else stays of it."""
+    with trainer(*command, cwd=tmp_path, stdout=subprocess.PIPE) as process_:
+        assert process_.stdout.readline() == "on\n"
+        began = time.monotonic()
+        assert ended(process_, row=row, within_s=60)[0] == 0
+        whole_s = time.monotonic() - began
+    digest = sha256(tmp_path / "run" / "vectors.safetensors")
+    shutil.rmtree(tmp_path / "run")
+    return whole_s, digest
+
+
+def goes_on(tmp_path):
+    """`--resume`, where there is something to go on with."""
+    return ["--resume"] if complete(tmp_path / "run" / "checkpoints") else []
 
 
 @pytest.mark.fault("C13")

@@ -65,6 +65,20 @@ def test_every_package_is_locked_at_the_version_that_is_tested(row):
         assert names - {"torch", "w2v"} <= {package for package, _ in packages}
 
 
+@pytest.mark.fault("S1")
+@pytest.mark.parametrize("torch", ["cpu", "cuda"])
+def test_only_torch_comes_without_a_digest(row, torch, tmp_path):
+    making = ["make", "-n", f"VENV={tmp_path}", f"TORCH={torch}", "test"]
+    said = subprocess.run(making, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    locks, alone, ours = [line for line in said.splitlines() if "/pip install" in line]
+    assert "--require-hashes" in locks
+    assert "--no-deps" in locks
+    assert [word for word in alone.split("install")[1].split() if not word.startswith("-")] == [
+        ":all:", "torch", f"{tmp_path}/constraints-{torch}.txt"
+    ]  # fmt: skip
+    assert "--no-index" in ours  # what a lock lacks ends it
+
+
 def install(lock, wheels, target):
     """What `make` does with a lock, but from a folder of wheels and into another folder."""
     making = ["make", "-n", f"VENV={target}/none", f"{target}/none/installed-core-cpu"]

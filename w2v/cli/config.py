@@ -1,6 +1,7 @@
 """`w2v config`: the resolved settings, a check of a file, and the schema for editors."""
 
 import json
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ from w2v.cli.options import ConfigOption, SetOption
 
 if TYPE_CHECKING:
     from w2v.configfile import Loaded
+
+log = logging.getLogger(__name__)
 
 config_app = typer.Typer(
     help="Show, check or describe the settings.", no_args_is_help=True, rich_markup_mode=None
@@ -28,7 +31,7 @@ def show(
     from w2v.configfile import load_config
 
     loaded = load_config(config, settings or ())
-    typer.echo(f"config {loaded.path}: {loaded.chosen}", err=True)
+    log.info("config %s: %s", loaded.path, loaded.chosen)
     notes = _origins(loaded) if origin else None
     typer.echo(dump_yaml(loaded.config, notes=notes), nl=False)
 
@@ -39,7 +42,7 @@ def check(config: ConfigOption = None, settings: SetOption = None) -> None:
     from w2v.configfile import load_config
 
     loaded = load_config(config, settings or ())
-    typer.echo(f"{loaded.path}: ok", err=True)
+    log.info("%s: ok", loaded.path)
 
 
 @config_app.command()

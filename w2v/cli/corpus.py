@@ -1,8 +1,12 @@
 """`w2v corpus`: the text that a config trains on."""
 
+import logging
+
 import typer
 
 from w2v.cli.options import ConfigOption, SetOption
+
+log = logging.getLogger(__name__)
 
 corpus_app = typer.Typer(
     help="Fetch the text that a config trains on.", no_args_is_help=True, rich_markup_mode=None
@@ -25,7 +29,7 @@ def fetch(config: ConfigOption = None, settings: SetOption = None) -> None:
     from w2v.sources import data_folder, open_source
 
     loaded = load_config(config, settings or ())
-    typer.echo(f"config {loaded.path}: {loaded.chosen}", err=True)
+    log.info("config %s: %s", loaded.path, loaded.chosen)
     with download_bar() as bar:
         source = open_source(loaded.config.corpus, data_folder=data_folder(), progress=bar)
     for path in (*source.train, *source.heldout):

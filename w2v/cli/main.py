@@ -11,8 +11,7 @@ import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from typer.exceptions import TyperException
@@ -73,7 +72,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
         if getattr(sys, name) is None:  # closed by whoever started us, as daemons do
             buffered = io.BufferedReader if name == "stdin" else io.BufferedWriter
             setattr(sys, name, io.TextIOWrapper(buffered(io.FileIO(os.devnull, "r+"))))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[_Talk(sys.stderr)], force=True
+    )
     sys.exit(_exit_code(argv))
 
 
@@ -102,37 +103,59 @@ def _exit_code(argv: list[str] | None) -> int:
     except Exception as error:  # the last resort, so that a bug leaves a report, not a traceback
         return _report_bug(error)
     if code == EXIT_INTERRUPTED:  # where Python's own handler was left in place
-        typer.echo("w2v: error: ended by SIGINT", err=True)
+        _say("w2v: error: ended by SIGINT")
     return int(code)
 
 
+class _Talk(logging.StreamHandler[TextIO]):
+    """What is logged, on a standard error that may have lost its reader."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def _say(text: str) -> None:
+    """Writes to standard error; where nobody reads it any more, the exit code still counts."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)
+
+
 def _fail(error: W2VError) -> int:
-    if os.environ.get("W2V_DEBUG") == "1":
-        traceback.print_exception(error)
-    typer.echo(f"w2v: error: {error}", err=True)
+    _show_if_debugging(error)
+    _say(f"w2v: error: {error}")
     if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
+        _say(f"hint: {error.hint}")
     return error.exit_code
 
 
 def _usage(error: TyperException) -> int:
     message = error.format_message()
     if "\n" in message:  # no command given: the message is the help
-        typer.echo(message, err=True)
+        _say(message)
     else:
-        typer.echo(f"w2v: error: {message}", err=True)
+        _say(f"w2v: error: {message}")
     return 2
 
 
 def _report_bug(error: Exception) -> int:
-    if os.environ.get("W2V_DEBUG") == "1":
-        traceback.print_exception(error)
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="w2v-bug-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as report:
+    _show_if_debugging(error)
+    hint = "W2V_DEBUG=1 shows where"
+    with (
+        contextlib.suppress(OSError),
+        tempfile.NamedTemporaryFile(
+            "w", prefix="w2v-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as report,
+    ):
         report.write(f"w2v {__version__}, Python {sys.version}\n{sys.argv}\n")
         traceback.print_exception(error, file=report)
+        hint = f"please report it with {report.name}"
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
-    typer.echo(f"w2v: error: internal error: {what}", err=True)
-    typer.echo(f"hint: please report it with {Path(report.name)}", err=True)
+    _say(f"w2v: error: internal error: {what}")
+    _say(f"hint: {hint}")
     return EXIT_INTERNAL
+
+
+def _show_if_debugging(error: Exception) -> None:
+    if os.environ.get("W2V_DEBUG") == "1":
+        _say("".join(traceback.format_exception(error)).rstrip())

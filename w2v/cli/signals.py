@@ -1,11 +1,11 @@
 """What SIGINT, SIGTERM and SIGHUP do: training saves and ends, anything else ends at once.
 
-`install` is called by the first lines of the program, before anything that takes time is imported.
+`install` is called by the first lines of the program, before anything that takes time is imported;
+so this file imports little itself.
 Ending at once is `os._exit`: no exception passes through code that is not ours.
 """
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -45,6 +45,8 @@ def _handle(number: int, _frame: object) -> None:
 
 def resuming(arguments: Sequence[str] | None = None) -> str:
     """The command that goes on with what this one began; by default that of the process."""
+    import shlex
+
     given = list(sys.argv[1:] if arguments is None else arguments)
     kept = [argument for argument in given if argument not in ("--force", "--resume")]
     return shlex.join(["w2v", *kept, "--resume"])

@@ -1,14 +1,16 @@
 """`w2v train`: from a config to a run folder."""
 
 import logging
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from w2v.cli import signals
 from w2v.cli.options import ConfigOption, SetOption, set_verbosity
 from w2v.errors import ConfigError, StoppedError
+
+if TYPE_CHECKING:
+    from w2v.record import Run
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,9 @@ def train(
     run: Annotated[
         str | None, typer.Option("--run", metavar="DIR", help="Where to write the run folder.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a finished run; start an unfinished one over.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")
     ] = False,
@@ -46,17 +50,10 @@ def train(
 
     from w2v import training  # torch takes seconds: only once the config is known to be right
     from w2v.cli.progress import download_bar
-    from w2v.reporting import progress_listener
-    from w2v.resume import is_complete
-    from w2v.rundir import RunDir
-    from w2v.runs import default_run
+    from w2v.runs import run_of
     from w2v.sources import data_folder
 
-    folder = Path(loaded.config.output.run or default_run(loaded.path).path)
-    if resume and is_complete(RunDir(folder), loaded.config):
-        log.info("the run in %s is already complete", folder)
-        typer.echo(folder)
-        return
+    folder = run_of(loaded.config, loaded.path).path
     with download_bar() as bar:
         prepared = training.prepare_run(
             loaded.config,
@@ -66,14 +63,23 @@ def train(
             resume=resume,
             download_progress=bar,
         )
-    if dry_run:
+    if prepared is not None and dry_run:
         for what, number in training.plan(prepared).items():
             typer.echo(f"{what}\t{number}")
         return
+    if prepared is not None:
+        _execute(prepared, quiet=quiet)
+    typer.echo(folder)
+
+
+def _execute(run: "Run", *, quiet: bool) -> None:
+    """Trains; who stops it is told how to go on."""
+    from w2v import training
+    from w2v.reporting import progress_listener
+
     listeners = () if quiet else (progress_listener(),)
     try:
-        training.execute(prepared, listeners=listeners, wish=signals.WISH)
+        training.execute(run, listeners=listeners, wish=signals.WISH)
     except StoppedError as error:
         error.hint = f"to go on: {signals.resuming()}"
         raise
-    typer.echo(folder)
