@@ -219,7 +219,7 @@ class RunDir:
         """
         others = (self.path / name for name in FILES if name in info.get("sha256", ()))
         for path in {self.vocab, self.vectors, *others}:
-            _verified(path, info)
+            _read(path, info)
 
     def load_vectors(self, *, table: Table = "center") -> WordVectors:
         """The words and one of the two tables, or their sum, <unk> left out; big ones are mapped.
