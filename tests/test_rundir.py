@@ -100,6 +100,15 @@ def test_run_json_says_what_it_is(tmp_path):
         make_run(tmp_path / "r", loss=float("nan"))
 
 
+@pytest.mark.parametrize("digests", [None, 7, [], {}, {"vocab.tsv": 7}])
+def test_a_run_json_without_digests_is_damaged(digests, tmp_path):
+    run = make_run(tmp_path / "r")
+    run.verify(run.read_info())
+    rewrite_info(run, sha256=digests)
+    with pytest.raises(DataError, match="it has no SHA-256 of vocab"):
+        run.verify(run.read_info())
+
+
 def test_an_unfinished_run_says_so(tmp_path):
     run = make_run(tmp_path / "r", finished=False)
     assert not run.is_finished()

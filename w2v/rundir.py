@@ -217,9 +217,10 @@ class RunDir:
         Raises:
             DataError: a file is missing or damaged.
         """
-        others = (self.path / name for name in FILES if name in info.get("sha256", ()))
-        for path in {self.vocab, self.vectors, *others}:
+        for path in (self.vocab, self.vectors):
             _read(path, info)
+        for name in info["sha256"].keys() & {CONFIG, DROPPED, METRICS}:  # a dict, as it had those
+            _read(self.path / name, info)
 
     def load_vectors(self, *, table: Table = "center") -> WordVectors:
         """The words and one of the two tables, or their sum, <unk> left out; big ones are mapped.
