@@ -11,11 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 from w2v import __version__
-from w2v.checkpoints import complete
 from w2v.cli import main as cli_main
 from w2v.cli.main import app
 from w2v.errors import DivergedError, StoppedError, W2VError
 from w2v.rundir import RunDir
+from w2v.states import complete
 
 
 def one_line(outcome):

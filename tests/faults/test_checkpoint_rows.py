@@ -22,12 +22,12 @@ from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
 from w2v import checkpoints, locks, resume, training
-from w2v.checkpoints import complete, tensors_of
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
 from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import RunDir
+from w2v.states import complete, read, tensors_of, verify
 
 KILLS, WHOLE_KILLS, SIGNALS = 1000, 100, 12  # of the slow tests
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -285,11 +285,11 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(row, suffix, tmp_path
     for copy in damaged_copies(data):
         path.write_bytes(copy)
         with pytest.raises(DataError):
-            checkpoints.verify(tmp_path / "step-7.json")
+            verify(tmp_path / "step-7.json")
         noticed += 1
     assert noticed == 9 * len(data) + 1
     path.write_bytes(data)
-    checkpoints.verify(tmp_path / "step-7.json")
+    verify(tmp_path / "step-7.json")
 
 
 @pytest.mark.fault("C5")
@@ -387,7 +387,7 @@ def shared():
 def test_a_pickle_in_a_checkpoint_is_refused_and_does_not_run(row, cli, options, stopped, tmp_path):
     canary = tmp_path / "canary"
     evil = b"cos\nsystem\n(S'touch %s'\ntR." % str(canary).encode()
-    state = checkpoints.read(complete(stopped.checkpoints)[-1])
+    state = read(complete(stopped.checkpoints)[-1])
     for content in (evil, safetensors_of({"center": torch.zeros(2)})):
         path = checkpoints.save(stopped.checkpoints, tensors={}, run=state.run, report=state.report)
         tensors_of(path).write_bytes(content)
