@@ -7,7 +7,8 @@ Trains CONFIG (default: text.yaml) on FILE as it is, and again with each value o
 of its own, every training a process of its own; all settings with one seed come before the next
 seed. Each adds a line to study.tsv: seed, settings, training seconds, and the scores on the data
 sets of `--eval-data` (see `bench_measure.py`). Trainings that have a line are passed over, so a
-study that was stopped is started again with the same command.
+study that was stopped is started again with the same command. `--factor KEY` varies that one alone;
+repeatable.
 
 `--table` trains nothing and prints Markdown: mean ± standard error of the mean over the seeds, and
 a star where a score differs from CONFIG's by more than twice the standard error of the difference.
@@ -45,12 +46,14 @@ ENOUGH = 2.0  # standard errors of a difference; one in twenty is beyond them by
 Row = dict[str, str]  # a line of study.tsv, by COLUMNS
 
 
-def points(config: str, shared: Sequence[str]) -> Iterator[list[str]]:
+def points(
+    config: str, shared: Sequence[str], factors: Sequence[str] = tuple(FACTORS)
+) -> Iterator[list[str]]:
     """What is set for each training: nothing more than `shared`, then one other value at a time."""
     yield list(shared)
     base = load_config(config, shared).config
-    for name, values in FACTORS.items():
-        for value in values:
+    for name in factors:
+        for value in FACTORS[name]:
             changed = [*shared, f"{name}={value}"]
             if load_config(config, changed).config != base:
                 yield changed
@@ -83,7 +86,7 @@ def study(args: argparse.Namespace) -> None:
     rows = read_rows(args.out)
     done = {(row["seed"], row["settings"]) for row in rows}
     for seed in range(args.seeds):
-        for settings in points(args.config, args.settings):
+        for settings in points(args.config, args.settings, args.factor or tuple(FACTORS)):
             if (str(seed), " ".join(settings)) in done:
                 continue
             rows.append(measure(args.config, settings, seed, args.eval_data))
@@ -140,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--eval-data", type=Path, default=Path(os.environ.get("W2V_TEST_DATA", "."), "eval")
     )
+    parser.add_argument("--factor", action="append", choices=FACTORS, help="vary it alone")
     parser.add_argument("--table", action="store_true", help="print what there is as Markdown")
     args = parser.parse_args(argv)
     args.settings.append(f"corpus.path={args.corpus}")

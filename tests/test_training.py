@@ -278,19 +278,6 @@ def test_threads_are_used_and_given_back(config, monkeypatch):
     assert torch.get_num_threads() == before
 
 
-def test_the_plan_counts_without_training(config, tmp_path):
-    this = training.prepare_run(
-        config("sampling.subsample=1.0e-9"), tmp_path / "runs/a",
-        data_folder=tmp_path / "data", force=False,
-    )  # fmt: skip
-    plan = training.plan(this)
-    assert plan["raw words"] == 297 * 9
-    assert plan["vocabulary"] == 19
-    assert plan["words an epoch after subsampling"] < 10
-    assert plan["bytes of the two tables"] == 2 * 19 * 16 * 4
-    assert not (tmp_path / "runs").exists()
-
-
 def test_kernels_are_chosen_with_a_reason():
     cpu, shared = torch.device("cpu"), SamplingSection(block=16, shared_negatives=16)
     sgd = TrainSection(optimizer="sgd", batch_size=None)

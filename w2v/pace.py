@@ -9,6 +9,7 @@ Legend: N = ids of a text; S = sentences; V = words of the vocabulary.
 
 import dataclasses
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from w2v.sentences import Sentences, cut
 
 FIRST_WORDS = 1 << 13  # trained first, and not counted: code is loaded, memory is touched
 ENOUGH_S = 0.3  # a stretch that takes so long is believed; before, each is twice the last one
+MOST_S = 1.0  # a stretch that takes longer is not trained to its end
 NOTHING = Sentences(np.zeros(0, np.int32), np.zeros(1, np.int64))
 
 
@@ -53,31 +55,38 @@ def words_per_s(
     )
     num_ids = len(corpus.train.ids_N)
     size, start = min(FIRST_WORDS, num_ids), 0
-    _seconds(learner, corpus, start, size, train=train, kernel=kernel)
+    timed = partial(_timed, learner, corpus, train=train, max_words=kernel.span_words)
+    timed(start, size)
     while True:
         start = start + size if start + 3 * size <= num_ids else 0
         size = min(2 * size, num_ids)
-        seconds = _seconds(learner, corpus, start, size, train=train, kernel=kernel)
+        words, seconds = timed(start, size)
         if seconds >= ENOUGH_S or size == num_ids:
-            return size / max(seconds, 1e-9)
+            return words / max(seconds, 1e-9)
 
 
-def _seconds(
-    learner: Learner, corpus: Corpus, start: int, size: int, *, train: TrainSection, kernel: Kernel
-) -> float:
-    """How long training on so many words takes."""
+def _timed(
+    learner: Learner, corpus: Corpus, start: int, size: int, *, train: TrainSection, max_words: int
+) -> tuple[float, float]:
+    """How many words of a stretch were trained on, and how long it took: not beyond MOST_S."""
     device = learner.sampler.noise_cdf_V.device
     stretch = Feed(
         Sentences(*cut(corpus.train, start, start + size)),
-        max_words=kernel.span_words,
+        max_words=max_words,
         keep_prob_V=learner.sampler.keep_prob_V.cpu().numpy(),
         device=device,
     )
     streams = (generator_at(device, train.seed, of, start) for of in (DRAWS_STREAM, ORDER_STREAM))
     draws = Streams(*streams)
-    loss_sum, began = torch.zeros(()), time.perf_counter()
-    for number in range(len(stretch.cuts)):
+    loss_sum, words, began = torch.zeros(()), 0.0, time.perf_counter()
+    for number, (first, end) in enumerate(stretch.cuts):
         for step in learner.train_span(stretch[number], lr=(train.lr, train.lr), streams=draws):
-            loss_sum = step.tally.loss_sum
+            loss_sum, words = step.tally.loss_sum, first + step.done * (end - first)
+            if time.perf_counter() - began > MOST_S:
+                break
+        else:
+            words = end
+            continue
+        break
     float(loss_sum)  # a GPU has done all of it once the last sum is known
-    return time.perf_counter() - began
+    return words, time.perf_counter() - began

@@ -12,9 +12,10 @@ from w2v.config import SETTINGS
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.files import sha256, unreadable
-from w2v.rundir import FILES, RunDir, verified
-from w2v.states import SchemaError, complete, tensors_of, verify
+from w2v.rundir import FILES, INFO, RunDir
+from w2v.states import SchemaError, complete, verify
 
+RESTORE = "the file was changed or damaged; copy the run again, or train it again"
 EPOCH_KEYS = ("epoch", "loss", "heldout_loss", "centers", "words", "seconds")
 LATER_KEYS = ("schema", "finished", "sha256", "min_count", "epochs")  # told otherwise, or elsewhere
 
@@ -71,15 +72,16 @@ def checkpoints(run: RunDir) -> list[dict[str, Any]]:
     """The states of training that are kept, the oldest first, and whether each is whole."""
     found = []
     for path in complete(run.checkpoints):
+        step = epoch = None
         try:
             told = verify(path)
         except SchemaError:
-            found.append({"file": path.name, "step": None, "epoch": None, "state": "other version"})
+            judged = "other version"
         except DataError:
-            found.append({"file": path.name, "step": None, "epoch": None, "state": "damaged"})
+            judged = "damaged"
         else:
-            about = {"step": told.step, "epoch": told.report.epoch}
-            found.append({"file": path.name, **about, "state": "whole"})
+            step, epoch, judged = told.step, told.report.epoch, "whole"
+        found.append({"file": path.name, "step": step, "epoch": epoch, "state": judged})
     return found
 
 
@@ -95,14 +97,14 @@ def files(run: RunDir, info: dict[str, Any]) -> list[dict[str, Any]]:
         path = run.path / name
         if not path.exists() and name not in digests:
             continue
-        there = {"file": name, "bytes": None, "sha256": None, "state": "missing"}
+        size = digest = None
         try:
             if path.exists():
-                there |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                there["state"] = _judged(there["sha256"], digests.get(name))
+                size, digest = path.stat().st_size, sha256(path)
         except OSError as error:
             raise unreadable(path, error) from error
-        found.append(there)
+        judged = _judged(digest, digests.get(name))
+        found.append({"file": name, "bytes": size, "sha256": digest, "state": judged})
     return found
 
 
@@ -128,8 +130,15 @@ def require_whole(run: RunDir, about: dict[str, Any]) -> None:
         DataError: a file is missing or damaged; it names the first.
     """
     for file in about["files"]:
-        if file["state"] in ("missing", "damaged"):
-            verified(run.path / file["file"], run.read_info())
+        path, found = run.path / file["file"], file["sha256"]
+        if file["state"] == "missing":
+            raise DataError(f"{path} is missing", hint=RESTORE)
+        if file["state"] == "damaged":
+            expected = run.read_info()["sha256"][file["file"]]
+            raise DataError(
+                f"checksum mismatch: {path} has SHA-256 {found}, {INFO} says {expected}",
+                hint=RESTORE,
+            )
 
 
 def resuming(run: RunDir, about: dict[str, Any]) -> list[str] | None:
@@ -141,6 +150,8 @@ def resuming(run: RunDir, about: dict[str, Any]) -> list[str] | None:
 
 
 def _judged(found: str | None, expected: str | None) -> str:
+    if found is None:
+        return "missing"
     if expected is None:
         return "unsealed"
     return "whole" if found == expected else "damaged"

@@ -1,4 +1,4 @@
-"""What `w2v --version -v` tells: the versions of all that decides how fast and how exactly we train.
+"""What `w2v --version -v` tells: the versions of all that speed and numbers depend on.
 
 Nothing is imported: packages tell their version in their metadata, and torch the CUDA that it was
 built for in a file of its own.
