@@ -46,13 +46,17 @@ ENOUGH = 2.0  # standard errors of a difference; one in twenty is beyond them by
 Row = dict[str, str]  # a line of study.tsv, by COLUMNS
 
 
-def points(
-    config: str, shared: Sequence[str], factors: Sequence[str] = tuple(FACTORS)
-) -> Iterator[list[str]]:
-    """What is set for each training: nothing more than `shared`, then one other value at a time."""
+def points(config: str, shared: Sequence[str], factors: Sequence[str] = ()) -> Iterator[list[str]]:
+    """What is set for each training: `shared` alone, then one other value at a time.
+
+    Args:
+        config: the config that is trained as it is.
+        shared: further settings of all trainings.
+        factors: the settings to vary; all of FACTORS where none is named.
+    """
     yield list(shared)
     base = load_config(config, shared).config
-    for name in factors:
+    for name in factors or FACTORS:
         for value in FACTORS[name]:
             changed = [*shared, f"{name}={value}"]
             if load_config(config, changed).config != base:
@@ -86,7 +90,7 @@ def study(args: argparse.Namespace) -> None:
     rows = read_rows(args.out)
     done = {(row["seed"], row["settings"]) for row in rows}
     for seed in range(args.seeds):
-        for settings in points(args.config, args.settings, args.factor or tuple(FACTORS)):
+        for settings in points(args.config, args.settings, args.factor):
             if (str(seed), " ".join(settings)) in done:
                 continue
             rows.append(measure(args.config, settings, seed, args.eval_data))
@@ -100,7 +104,7 @@ def table(args: argparse.Namespace) -> str:
     for row in read_rows(args.out):
         rows_of.setdefault(row["settings"], []).append(row)
     base, *others = (" ".join(settings) for settings in points(args.config, args.settings))
-    names = ("setting", "train s", *SCORES)
+    names = ("setting", "seeds", *SCORES)
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for settings in (base, *others):
         if settings in rows_of:
@@ -110,8 +114,7 @@ def table(args: argparse.Namespace) -> str:
 
 
 def _line(title: str, rows: Sequence[Row], *, base: Sequence[Row]) -> str:
-    seconds = statistics.median(float(row["train_s"]) for row in rows)
-    cells = [title, f"{seconds:.0f}"]
+    cells = [title, str(len(rows))]
     for name in SCORES:
         here, there = (_mean(several, name) for several in (rows, base))
         error = math.hypot(here[1], there[1])
@@ -121,10 +124,10 @@ def _line(title: str, rows: Sequence[Row], *, base: Sequence[Row]) -> str:
 
 
 def _mean(rows: Sequence[Mapping[str, str]], name: str) -> tuple[float, float]:
-    """Mean and its standard error, which one run alone does not tell."""
-    values = [float(row[name]) for row in rows]
+    """Mean and its standard error, which one run alone does not tell; nan without a score."""
+    values = [value for row in rows if math.isfinite(value := float(row[name]))]
     if len(values) < 2:
-        return values[0], math.nan
+        return values[0] if values else math.nan, math.nan
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
@@ -143,7 +146,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--eval-data", type=Path, default=Path(os.environ.get("W2V_TEST_DATA", "."), "eval")
     )
-    parser.add_argument("--factor", action="append", choices=FACTORS, help="vary it alone")
+    parser.add_argument(
+        "--factor", action="append", default=[], choices=FACTORS, help="vary it alone"
+    )
     parser.add_argument("--table", action="store_true", help="print what there is as Markdown")
     args = parser.parse_args(argv)
     args.settings.append(f"corpus.path={args.corpus}")

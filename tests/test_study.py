@@ -59,9 +59,9 @@ def test_the_table_marks_differences_beyond_their_error(trainings, tmp_path, cap
     study.main(arguments(tmp_path, "--table"))
     _, rule, base, half, one = capsys.readouterr().out.splitlines()
     assert rule == "|---|---|---|---|---|---|"
-    assert base.startswith("| text.yaml | 10 | 0.101 ± 0.001 | nan")
-    assert half.startswith("| model.dim=50 | 5 | 0.051 ± 0.001* |")
-    assert one.startswith("| train.epochs=1 | 10 | 0.101 ± 0.001 |")
+    assert base.startswith("| text.yaml | 3 | 0.101 ± 0.001 | nan")
+    assert half.startswith("| model.dim=50 | 3 | 0.051 ± 0.001* |")
+    assert one.startswith("| train.epochs=1 | 3 | 0.101 ± 0.001 |")
 
 
 @pytest.mark.slow
