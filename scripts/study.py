@@ -10,8 +10,9 @@ sets of `--eval-data` (see `bench_measure.py`). Trainings that have a line are p
 study that was stopped is started again with the same command. `--factor KEY` varies that one alone;
 repeatable.
 
-`--table` trains nothing and prints Markdown: mean ± standard error of the mean over the seeds, and
-a star where a score differs from CONFIG's by more than twice the standard error of the difference.
+`--table` trains nothing and prints Markdown: means over the seeds, a star where one differs from
+CONFIG's by more than twice the standard error of the difference, from the spread over seeds that
+all settings have in common.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,31 +105,42 @@ def table(args: argparse.Namespace) -> str:
     for row in read_rows(args.out):
         rows_of.setdefault(row["settings"], []).append(row)
     base, *others = (" ".join(settings) for settings in points(args.config, args.settings))
-    names = ("setting", "seeds", *SCORES)
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    for settings in (base, *others):
-        if settings in rows_of:
-            title = settings.removeprefix(base).strip() or Path(args.config).name
-            lines.append(_line(title, rows_of[settings], base=rows_of[base]))
-    return "\n".join(lines)
+    there = [settings for settings in (base, *others) if settings in rows_of]
+    spreads = {name: spread([rows_of[settings] for settings in there], name) for name in SCORES}
+    lines = [f"| setting | seeds | {' | '.join(SCORES)} |", f"|{'---|' * (2 + len(SCORES))}"]
+    for settings in there:
+        cells = [settings.removeprefix(base).strip() or Path(args.config).name]
+        cells.append(str(len(rows_of[settings])))
+        for name in SCORES:
+            here, unchanged = (values(rows_of[some], name) for some in (settings, base))
+            cells.append(_cell(here, unchanged, spread_of_seeds=spreads[name]))
+        lines.append(f"| {' | '.join(cells)} |")
+    told = [f"± {spreads[name]:.3f}" for name in SCORES]
+    return "\n".join([*lines, f"| *seed to seed* | | {' | '.join(told)} |"])
 
 
-def _line(title: str, rows: Sequence[Row], *, base: Sequence[Row]) -> str:
-    cells = [title, str(len(rows))]
-    for name in SCORES:
-        here, there = (_mean(several, name) for several in (rows, base))
-        error = math.hypot(here[1], there[1])
-        star = "*" if abs(here[0] - there[0]) > ENOUGH * error > 0 else ""
-        cells.append(f"{here[0]:.3f} ± {here[1]:.3f}{star}".replace(" ± nan", ""))
-    return f"| {' | '.join(cells)} |"
+def values(rows: Sequence[Row], name: str) -> list[float]:
+    """The scores that there are on one data set."""
+    return [score for row in rows if math.isfinite(score := float(row[name]))]
 
 
-def _mean(rows: Sequence[Mapping[str, str]], name: str) -> tuple[float, float]:
-    """Mean and its standard error, which one run alone does not tell; nan without a score."""
-    values = [value for row in rows if math.isfinite(value := float(row[name]))]
-    if len(values) < 2:
-        return values[0] if values else math.nan, math.nan
-    return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+def spread(settings: Sequence[Sequence[Row]], name: str) -> float:
+    """The standard deviation from seed to seed, pooled over all settings with several seeds.
+
+    Two or three seeds of one setting tell little of it, those of ten settings together enough.
+    """
+    several = [found for rows in settings if len(found := values(rows, name)) > 1]
+    squares = sum(statistics.variance(found) * (len(found) - 1) for found in several)
+    freedom = sum(map(len, several)) - len(several)
+    return math.sqrt(squares / freedom) if freedom else math.nan
+
+
+def _cell(here: Sequence[float], unchanged: Sequence[float], *, spread_of_seeds: float) -> str:
+    if not here or not unchanged:
+        return "-"
+    change = statistics.fmean(here) - statistics.fmean(unchanged)
+    error = spread_of_seeds * math.sqrt(1 / len(here) + 1 / len(unchanged))
+    return f"{statistics.fmean(here):.3f}{'*' if abs(change) > ENOUGH * error > 0 else ''}"
 
 
 def _shown(value: object) -> str:

@@ -53,15 +53,23 @@ def test_what_has_a_line_is_passed_over(trainings, tmp_path):
     assert trainings == []
 
 
-def test_the_table_marks_differences_beyond_their_error(trainings, tmp_path, capsys):
+def test_the_table_marks_differences_beyond_the_spread_of_seeds(trainings, tmp_path, capsys):
     study.main(arguments(tmp_path, "--seeds", "3"))
     capsys.readouterr()
     study.main(arguments(tmp_path, "--table"))
-    _, rule, base, half, one = capsys.readouterr().out.splitlines()
+    _, rule, *lines = capsys.readouterr().out.splitlines()
     assert rule == "|---|---|---|---|---|---|"
-    assert base.startswith("| text.yaml | 3 | 0.101 ± 0.001 | nan")
-    assert half.startswith("| model.dim=50 | 3 | 0.051 ± 0.001* |")
-    assert one.startswith("| train.epochs=1 | 3 | 0.101 ± 0.001 |")
+    assert lines == [  # scores of .1, .101, .102, and of .05, .051, .052
+        "| text.yaml | 3 | 0.101 | - | - | - |",
+        "| model.dim=50 | 3 | 0.051* | - | - | - |",
+        "| train.epochs=1 | 3 | 0.101 | - | - | - |",
+        "| *seed to seed* | | ± 0.001 | ± nan | ± nan | ± nan |",
+    ]
+
+
+def test_the_spread_of_seeds_is_pooled():
+    rows = [[{"MEN": value} for value in found] for found in (("1", "3"), ("5", "6", "7"), ("9",))]
+    assert study.spread(rows, "MEN") == pytest.approx(((2 + 2) / 3) ** 0.5)  # variances 2 and 1
 
 
 @pytest.mark.slow
