@@ -134,11 +134,11 @@ def run_command(command: Command, *, cwd: Path) -> tuple[list[str], bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if console_blocks(page.read_text())], ids=lambda page: page.name
+)
 def test_a_page_does_what_it_shows(page, tmp_path):
     blocks = console_blocks(page.read_text())
-    if not blocks:
-        pytest.skip(f"{page.name} has no commands")
     test_data = os.environ.get("W2V_TEST_DATA")
     if test_data:
         (tmp_path / "data").mkdir()
