@@ -1,7 +1,8 @@
 """The commands of the README and of the pages in docs/ do what these show.
 
-Every fenced `console` block is typed in, from top to bottom, in an empty folder for each page. Of
-its lines that begin with `$`,
+Every fenced `console` block is typed in, from top to bottom, in a folder for each page: an empty
+one, or where nothing is trained on the page, one with a finished run (`conftest.example_folder`).
+Of its lines that begin with `$`,
 
     $ w2v ...        is run; so are programs of PIPED before or behind it, `|` between them
     $ cat FILE       alone makes FILE: what is shown below is its content
@@ -137,11 +138,13 @@ def run_command(command: Command, *, cwd: Path) -> tuple[list[str], bool]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if console_blocks(page.read_text())], ids=lambda page: page.name
 )
-def test_a_page_does_what_it_shows(page, tmp_path):
+def test_a_page_does_what_it_shows(page, tmp_path, example_folder):
     blocks = console_blocks(page.read_text())
+    if not any("w2v train" in command.typed for block in blocks for command in block):
+        shutil.copytree(example_folder, tmp_path, dirs_exist_ok=True)
     test_data = os.environ.get("W2V_TEST_DATA")
     if test_data:
-        (tmp_path / "data").mkdir()
+        (tmp_path / "data").mkdir(exist_ok=True)
         shutil.copy(Path(test_data) / "ptb.zip", tmp_path / "data")
     for block in blocks:
         # What follows such a block may query the run that it trains, so the rest is left out too.
