@@ -146,6 +146,7 @@ def test_a_page_does_what_it_shows(page, tmp_path, example_folder):
     if test_data:
         (tmp_path / "data").mkdir(exist_ok=True)
         shutil.copy(Path(test_data) / "ptb.zip", tmp_path / "data")
+        shutil.copytree(Path(test_data) / "eval", tmp_path, dirs_exist_ok=True)
     for block in blocks:
         # What follows such a block may query the run that it trains, so the rest is left out too.
         if not test_data and any(NEEDS_DOWNLOAD in command.typed for command in block):
