@@ -13,14 +13,13 @@ from conftest import TINY_SETTINGS, planted_text
 from test_readme import console_blocks, run_command, same_shape
 
 import w2v
-from w2v import checkpoints, formats, pretrained, training
+from w2v import checkpoints, formats, pretrained, states, training
 from w2v.config import ModelSection
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, ResumeError, StoppedError
 from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import RunDir
-from w2v.states import read
 from w2v.vectors import WordVectors
 from w2v.vocab import Vocab
 
@@ -454,7 +453,7 @@ ADAM = [
 def test_a_checkpoint_that_is_older_than_a_setting_had_its_default(config, tmp_path, every_step):
     run = stop_at(config(), tmp_path / "run", 5)
     (state,) = run.checkpoints.glob("*.json")
-    told = read(state)
+    told = states.read(state)
     tensors = {name: checkpoints.tensor(state, name) for name in ("center", "context", *ADAM)}
     young = ("model.max_norm", "model.scale_grad_by_freq")
     settings = {name: of for name, of in told.run["settings"].items() if name not in young}
