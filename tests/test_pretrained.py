@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_SETTINGS, planted_text
-from test_readme import console_blocks, run_command, same_shape
 
 import w2v
 from w2v import checkpoints, formats, pretrained, states, training
@@ -25,7 +23,6 @@ from w2v.vocab import Vocab
 
 VOCAB = Vocab(("<unk>", "the", "Cat", "sat", "Dogs"), np.array([7, 50, 30, 15, 5]))
 HARD = [-0.0, 1e-41, 2.5]  # an addition of zero, or a flush, would change the first two
-PAGE = Path(__file__).parent.parent / "docs" / "pretrained.md"
 
 
 def vectors_of(**rows):
@@ -517,14 +514,3 @@ def test_words_of_another_text_keep_their_bytes(settings, treebank, ptb_data, tm
     for table in ("center", "context"):
         assert same_bytes(rows_of(whole, words, table), rows_of(half, words, table))
     assert losses[0] < 0.6
-
-
-@pytest.mark.slow
-def test_the_page_on_starting_from_vectors_does_what_it_shows(test_data, tmp_path):
-    (tmp_path / "data").mkdir()
-    shutil.copy(test_data / "ptb.zip", tmp_path / "data")
-    blocks = console_blocks(PAGE.read_text())
-    assert sum(map(len, blocks)) >= 4
-    for typed, shown in (command for block in blocks for command in block):
-        printed = run_command(typed, cwd=tmp_path)
-        assert same_shape(printed, shown), f"$ {typed}\n" + "\n".join(printed)
