@@ -15,7 +15,7 @@ from w2v.errors import DataError, ResumeError, StoppedError, StorageError
 from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import FILES, INFO
-from w2v.states import complete, verify
+from w2v.states import complete, sealed, verify
 
 BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16", "train.batch_size=null")
 
@@ -293,7 +293,7 @@ def test_what_a_checkpoint_does_not_tell_of_versions_is_not_compared(config, tmp
     told = json.loads(path.read_bytes())
     del told["digest"], told["run"]["threads"]
     told["run"]["versions"] = 7
-    path.write_bytes(checkpoints._sealed(told))
+    path.write_bytes(sealed(told))
     go_on(config(), run.path)
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 

@@ -27,7 +27,7 @@ from w2v.errors import DataError, ResumeError
 from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import RunDir
-from w2v.states import complete, read, tensors_of, verify
+from w2v.states import complete, read, sealed, tensors_of, verify
 
 KILLS, WHOLE_KILLS, SIGNALS = 1000, 100, 12  # of the slow tests
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -140,7 +140,7 @@ def test_a_checkpoint_of_another_version_is_not_lost_either(row, cli, options, s
     for path in complete(stopped.checkpoints):
         told = json.loads(path.read_bytes())
         del told["digest"]
-        path.write_bytes(checkpoints._sealed(told | {"schema": 3}))
+        path.write_bytes(sealed(told | {"schema": 3}))
     expect(row, cli("train", *options, "-q"), 5)
 
 
@@ -374,7 +374,7 @@ def test_a_checkpoint_of_another_run_or_version_is_refused(row, cli, options, st
     for path in complete(stopped.checkpoints):
         told = json.loads(path.read_bytes())
         del told["digest"]
-        path.write_bytes(checkpoints._sealed(told | {"schema": 3}))
+        path.write_bytes(sealed(told | {"schema": 3}))
     assert "schema 3, expected 2" in expect(row, cli("train", *options, "--resume", "-q"), 7)
 
 
@@ -393,7 +393,7 @@ def test_a_pickle_in_a_checkpoint_is_refused_and_does_not_run(row, cli, options,
         tensors_of(path).write_bytes(content)
         told = json.loads(path.read_bytes()) | {"sha256": sha256(tensors_of(path))}
         del told["digest"]
-        path.write_bytes(checkpoints._sealed(told))
+        path.write_bytes(sealed(told))
         expect(row, cli("train", *options, "--resume", "-q"), 7)
     assert not canary.exists()
 
