@@ -15,6 +15,8 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 from w2v.cli.main import main
+from w2v.config import dump_yaml
+from w2v.configfile import load_config
 
 
 class Outcome(NamedTuple):
@@ -114,3 +116,42 @@ def tiny_options(tiny_text):
     """`--set` options that train on the planted corpus in a moment."""
     settings = (*TINY_SETTINGS, f"corpus.path={tiny_text}")
     return [part for setting in settings for part in ("-s", setting)]
+
+
+SHIPPED = ("quickstart.yaml", "ptb.yaml", "ptb-d2l.yaml", "text.yaml")
+EXAMPLE_SETTINGS = (
+    "corpus.name=text",
+    "corpus.path=text.txt",
+    "corpus.heldout_every=50",
+    "vocab.min_count=1",
+    "sampling.subsample=null",
+    "model.dim=8",
+    "train.epochs=1",
+    "train.kernel=bmm",
+    "train.threads=1",
+)
+EXAMPLE_WORDS = ("king", "queen", "man", "woman", "chip", "computer")  # that examples ask for
+# What examples read beside a run, by name.
+EXAMPLE_FILES = {
+    "text.txt": planted_text(lines=200, seed=0) + " ".join(EXAMPLE_WORDS * 3) + "\n",
+    "ws353.tsv": "king\tqueen\t9\nman\twoman\t8\nchip\tking\t1\n",
+    "questions-words.txt": ": family\nking queen man woman\n",
+    "reviews.txt": "the king and the queen\nno word is known here\n",
+}
+
+
+@pytest.fixture(scope="session")
+def example_folder(tmp_path_factory):
+    """A folder to type examples in: tiny configs of the shipped names, files, a finished run."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name, text in EXAMPLE_FILES.items():
+        (folder / name).write_text(text)
+    for name in SHIPPED:
+        (folder / name).write_text(dump_yaml(load_config("text.yaml", EXAMPLE_SETTINGS).config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("W2V_DATA", raising=False)
+        with pytest.raises(SystemExit) as ended:
+            main(["train", "-c", "quickstart.yaml", "-q"])
+    assert ended.value.code == 0
+    return folder

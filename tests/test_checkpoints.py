@@ -8,6 +8,7 @@ import torch
 from w2v import checkpoints
 from w2v.errors import StorageError
 from w2v.reporting import Report
+from w2v.states import complete, prune, verify
 
 REPORT = Report(
     epoch=1, step=10, words=2000, centers=500, loss=0.5, heldout_loss=None, lr=0.1,
@@ -16,7 +17,7 @@ REPORT = Report(
 
 
 def steps_in(folder):
-    return [int(path.stem.removeprefix("step-")) for path in checkpoints.complete(folder)]
+    return [int(path.stem.removeprefix("step-")) for path in complete(folder)]
 
 
 def test_a_checkpoint_holds_tensors_position_and_their_digest(tmp_path):
@@ -25,7 +26,7 @@ def test_a_checkpoint_holds_tensors_position_and_their_digest(tmp_path):
     path = checkpoints.save(tmp_path, tensors=tensors, run={"seed": 3}, report=report)
     about = json.loads(path.read_text())
     data = (tmp_path / "step-7.safetensors").read_bytes()
-    state = checkpoints.verify(path)
+    state = verify(path)
     assert (state.step, state.run, state.report) == (7, {"seed": 3}, report)
     assert about["step"] == 7
     assert about["sha256"] == hashlib.sha256(data).hexdigest()
@@ -43,7 +44,7 @@ def test_the_newest_by_step_stay_and_foreign_files_are_left_alone(tmp_path):
     (tmp_path / "step-mine.safetensors").write_text("mine too")
     (tmp_path / ".w2v-tmp-stray").write_text("half")
     (tmp_path / "step-99.safetensors").write_text("its JSON was never written")
-    checkpoints.prune(tmp_path, keep=2)
+    prune(tmp_path, keep=2)
     assert steps_in(tmp_path) == [10, 100]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "step-10.json", "step-10.safetensors", "step-100.json", "step-100.safetensors",

@@ -11,11 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 from w2v import __version__
-from w2v.checkpoints import complete
 from w2v.cli import main as cli_main
 from w2v.cli.main import app
 from w2v.errors import DivergedError, StoppedError, W2VError
 from w2v.rundir import RunDir
+from w2v.states import complete
 
 
 def one_line(outcome):
@@ -37,7 +37,7 @@ def trained(cli, tiny_options):
 
 def test_version_and_help(cli):
     assert cli("--version").out == f"w2v {__version__}\n"
-    commands = ("train", "similar", "eval", "export", "embed", "plot", "config", "corpus")
+    commands = ("train", "similar", "eval", "export", "embed", "plot", "info", "config", "corpus")
     for command in ((), *((name,) for name in commands)):
         for flag in ("-h", "--help"):
             outcome = cli(*command, flag)
@@ -79,7 +79,7 @@ def test_w2v_yaml_of_the_current_folder_is_the_default(cli, tiny_options, tmp_pa
 def test_dry_run_says_what_would_be_done_and_writes_no_run(cli, tiny_options, tmp_path):
     outcome = cli("train", *tiny_options, "--run", "runs/tiny", "--dry-run")
     assert outcome.code == 0
-    assert dict(line.split("\t") for line in outcome.out.splitlines())["vocabulary"] == "19"
+    assert dict(line.split("\t", 1) for line in outcome.out.splitlines())["vocab_size"] == "19"
     assert not (tmp_path / "runs").exists()
 
 

@@ -225,7 +225,7 @@ def test_the_files_are_as_specified(tmp_path):
     corpus = open_corpus(tmp_path, train="a b a c\n\nb\n", heldout="c b\n", min_count=2)
     folder = tmp_path / "corpora" / corpus.digest[:16]
     manifest = json.loads((folder / "corpus.json").read_text())
-    names = {f"{part}.npy" for part in PARTS} | {"vocab.tsv", "dropped.tsv"}
+    names = {f"{part}.npy" for part in PARTS} | {"vocab.tsv", "dropped.tsv", "spectrum.npy"}
     assert manifest == {
         "format": corpus_module.FORMAT,
         "digest": corpus.digest,

@@ -2,12 +2,10 @@ import json
 import os
 import pty
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from faults.outcome import process
-from test_readme import console_blocks, run_command, same_shape
 
 from w2v.evaluate import share_interval, spearman_interval
 from w2v.rundir import RunDir
@@ -24,7 +22,6 @@ man king woman apple
 man king zebra queen
 """
 HEADER = ["file", "section", "measure", "score", "low", "high", "found", "given"]
-DOCS = Path(__file__).parent.parent / "docs" / "evaluating.md"
 
 
 @pytest.fixture(autouse=True)
@@ -181,16 +178,3 @@ def test_a_bad_file_is_told_before_vectors_are_read(cli, world):
     (world / "bad").write_text("man\n")
     outcome = cli("eval", "bad", "--run", "nowhere")
     assert failed(outcome, 4).startswith("bad, line 1: expected word, word and score")
-
-
-@pytest.mark.slow
-def test_the_page_does_what_it_shows(test_data, tmp_path, monkeypatch):
-    folder = tmp_path / "page"
-    (folder / "data").mkdir(parents=True)
-    shutil.copy(test_data / "ptb.zip", folder / "data")
-    for file in (test_data / "eval").iterdir():
-        shutil.copy(file, folder)
-    for block in console_blocks(DOCS.read_text(encoding="utf-8")):
-        for typed, shown in block:
-            printed = run_command(typed, cwd=folder)
-            assert same_shape(printed, shown), f"$ {typed}\n" + "\n".join(printed)

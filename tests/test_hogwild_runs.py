@@ -32,7 +32,9 @@ def corpus_of(*lengths, num_words=9):
     vocab = Vocab(("<unk>", *"abcdefghi"[:num_words]), np.array([0, *[100] * num_words]))
     nothing = WordCounts((), np.zeros(0, np.int64))
     none = Sentences(np.zeros(0, np.int32), np.zeros(1, np.int64))
-    return Corpus(vocab, nothing, Sentences(ids_N, offsets_S), none, "digest")
+    return Corpus(
+        vocab, nothing, Sentences(ids_N, offsets_S), none, "digest", np.zeros((0, 2), np.int64)
+    )
 
 
 def config_of(*, sampling=None, **train):

@@ -19,6 +19,7 @@ from w2v.vocab import Vocab, WordCounts
 
 CPU = torch.device("cpu")
 NOTHING = WordCounts((), np.zeros(0, np.int64))
+NO_SPECTRUM = np.zeros((0, 2), np.int64)
 
 
 def sentences_of(*lengths):
@@ -28,7 +29,9 @@ def sentences_of(*lengths):
 
 def corpus_of(*lengths, heldout=()):
     vocab = Vocab(("<unk>", *"abcdefghi"), np.array([10, *[100] * 9]))
-    return Corpus(vocab, NOTHING, sentences_of(*lengths), sentences_of(*heldout), "digest")
+    return Corpus(
+        vocab, NOTHING, sentences_of(*lengths), sentences_of(*heldout), "digest", NO_SPECTRUM
+    )
 
 
 def config_of(**train):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_SETTINGS, planted_text
-from test_readme import console_blocks, run_command, same_shape
 
 import w2v
-from w2v import checkpoints, formats, pretrained, training
+from w2v import checkpoints, formats, pretrained, states, training
 from w2v.config import ModelSection
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, DataError, ResumeError, StoppedError
@@ -25,7 +23,6 @@ from w2v.vocab import Vocab
 
 VOCAB = Vocab(("<unk>", "the", "Cat", "sat", "Dogs"), np.array([7, 50, 30, 15, 5]))
 HARD = [-0.0, 1e-41, 2.5]  # an addition of zero, or a flush, would change the first two
-PAGE = Path(__file__).parent.parent / "docs" / "pretrained.md"
 
 
 def vectors_of(**rows):
@@ -193,6 +190,7 @@ def test_words_that_come_twice_are_refused(tmp_path):
 
 
 def test_freezing_every_row_is_refused_and_centers_without_vectors_are_told(tmp_path, caplog):
+    caplog.set_level("WARNING")  # whatever an earlier test has set
     table_VD = np.ones((5, 3), np.float32)
     run = finished(tmp_path / "run", VOCAB.words[1:], table_VD, table_VD)
     with pytest.raises(ConfigError, match=r"no row to train: .*run has all 4 words") as caught:
@@ -453,7 +451,7 @@ ADAM = [
 def test_a_checkpoint_that_is_older_than_a_setting_had_its_default(config, tmp_path, every_step):
     run = stop_at(config(), tmp_path / "run", 5)
     (state,) = run.checkpoints.glob("*.json")
-    told = checkpoints.read(state)
+    told = states.read(state)
     tensors = {name: checkpoints.tensor(state, name) for name in ("center", "context", *ADAM)}
     young = ("model.max_norm", "model.scale_grad_by_freq")
     settings = {name: of for name, of in told.run["settings"].items() if name not in young}
@@ -517,14 +515,3 @@ def test_words_of_another_text_keep_their_bytes(settings, treebank, ptb_data, tm
     for table in ("center", "context"):
         assert same_bytes(rows_of(whole, words, table), rows_of(half, words, table))
     assert losses[0] < 0.6
-
-
-@pytest.mark.slow
-def test_the_page_on_starting_from_vectors_does_what_it_shows(test_data, tmp_path):
-    (tmp_path / "data").mkdir()
-    shutil.copy(test_data / "ptb.zip", tmp_path / "data")
-    blocks = console_blocks(PAGE.read_text())
-    assert sum(map(len, blocks)) >= 4
-    for typed, shown in (command for block in blocks for command in block):
-        printed = run_command(typed, cwd=tmp_path)
-        assert same_shape(printed, shown), f"$ {typed}\n" + "\n".join(printed)

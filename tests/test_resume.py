@@ -9,12 +9,13 @@ import pytest
 from conftest import TINY_SETTINGS
 
 import w2v
-from w2v import checkpoints, locks, loop, training
+from w2v import checkpoints, locks, loop, survey, training
 from w2v.configfile import load_config
 from w2v.errors import DataError, ResumeError, StoppedError, StorageError
 from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import FILES, INFO
+from w2v.states import complete, sealed, verify
 
 BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16", "train.batch_size=null")
 
@@ -70,7 +71,7 @@ def outcome(run):
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     for line in lines:
         del line["seconds"]
-    state = checkpoints.verify(checkpoints.complete(run.checkpoints)[-1])
+    state = verify(complete(run.checkpoints)[-1])
     words = run.load_vectors()
     return state.sha256, sha256(run.vectors), lines, words.words, words.matrix.tobytes()
 
@@ -92,12 +93,12 @@ KERNELS = {
 @pytest.fixture
 def small_spans(monkeypatch):
     """Several spans, and for hogwild several pieces of a span, so that there are some 60 steps."""
-    monkeypatch.setattr(training, "choose_kernel", with_spans_of(1000))
+    monkeypatch.setattr(survey, "choose_kernel", with_spans_of(1000))
     monkeypatch.setattr("w2v.kernels.hogwild.piece_words", lambda _: 150)
 
 
 def with_spans_of(words):
-    choose = training.choose_kernel
+    choose = survey.choose_kernel
 
     def chosen(*arguments, **keywords):
         choice = choose(*arguments, **keywords)
@@ -162,7 +163,7 @@ def test_fewer_epochs_another_text_or_kernel_are_refused(config, tmp_path, tiny_
     with pytest.raises(ResumeError, match=r"corpus \(there .*vocabulary \(there"):
         go_on(config(), run.path)
     tiny_text.write_text(before)
-    state = checkpoints.verify(checkpoints.complete(run.checkpoints)[-1])
+    state = verify(complete(run.checkpoints)[-1])
     about = dict(state.run) | {"kernel": "triton", "device": "cuda"}
     checkpoints.save(run.checkpoints, tensors={}, run=about, report=state.report)
     with pytest.raises(ResumeError, match=r'kernel \(there "triton", here "bmm"\); device'):
@@ -288,11 +289,11 @@ def test_other_versions_and_threads_are_told_in_one_line(config, tmp_path, monke
 
 def test_what_a_checkpoint_does_not_tell_of_versions_is_not_compared(config, tmp_path, caplog):
     run = stop_at(config(), tmp_path / "run", 42)
-    path = checkpoints.complete(run.checkpoints)[-1]
+    path = complete(run.checkpoints)[-1]
     told = json.loads(path.read_bytes())
     del told["digest"], told["run"]["threads"]
     told["run"]["versions"] = 7
-    path.write_bytes(checkpoints._sealed(told))
+    path.write_bytes(sealed(told))
     go_on(config(), run.path)
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
@@ -308,7 +309,7 @@ def test_a_damaged_run_json_says_what_to_do_about_it(text, config, tmp_path):
     run.info.unlink()
     w2v.train(config(), run=run.path, resume=True)
     assert sha256(run.vectors) == sha256(whole.vectors)
-    for path in checkpoints.complete(run.checkpoints):
+    for path in complete(run.checkpoints):
         path.unlink()
     run.info.write_text(text)
     with pytest.raises(DataError) as error:
@@ -325,7 +326,7 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_with(config, tmp_path):
 
 def test_time_is_the_sum_and_the_log_goes_on(config, tmp_path):
     run = stop_at(config(), tmp_path / "run", 42)
-    told = json.loads(checkpoints.complete(run.checkpoints)[-1].read_text())["report"]
+    told = json.loads(complete(run.checkpoints)[-1].read_text())["report"]
     with run.metrics.open("a") as log:
         log.write('{"event": "progress", "step": 50}\n{"event": "epo')  # told after the checkpoint
     go_on(config(), run.path)

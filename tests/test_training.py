@@ -14,6 +14,7 @@ from w2v.errors import ConfigError, DataError, DivergedError, StorageError
 from w2v.files import sha256
 from w2v.kernels.choice import choose_kernel
 from w2v.rundir import RunDir
+from w2v.states import complete
 
 BLOCKED = ("sampling.block=8", "sampling.shared_negatives=16")
 
@@ -73,7 +74,7 @@ def test_what_is_written_is_what_was_trained(config, monkeypatch):
     for table in ("center", "context"):
         assert np.array_equal(written[table], trained[table].numpy())
     assert not np.array_equal(written["center"], written["context"])
-    state = training.checkpoints.complete(run.checkpoints)[-1]
+    state = complete(run.checkpoints)[-1]
     saved = safetensors.numpy.load(state.with_suffix(".safetensors").read_bytes())
     assert saved.keys() == trained.keys() > {"center", "context"}
     assert all(np.array_equal(saved[name], trained[name].numpy()) for name in saved)
@@ -88,7 +89,7 @@ def test_what_is_written_is_what_was_trained(config, monkeypatch):
 def test_a_forced_run_leaves_no_checkpoint_of_the_old_one(config):
     w2v.train(config("train.epochs=9"), run="runs/a")
     run = w2v.train(config("train.epochs=1"), run="runs/a", force=True)
-    (state,) = training.checkpoints.complete(run.checkpoints)
+    (state,) = complete(run.checkpoints)
     assert json.loads(state.read_text())["report"]["epoch"] == 1
     assert len(run.metrics.read_text().splitlines()) == 1
 
@@ -173,7 +174,7 @@ def test_divergence_writes_no_vectors_and_keeps_the_last_good_state(config, monk
     run = RunDir(training.Path("runs/a"))
     assert not run.is_finished()
     assert not run.vectors.exists()
-    states = training.checkpoints.complete(run.checkpoints)
+    states = complete(run.checkpoints)
     last = json.loads(states[-1].read_text())
     assert last["report"]["epoch"] == 2
     data = states[-1].with_suffix(".safetensors").read_bytes()
@@ -200,7 +201,7 @@ def test_an_epoch_without_pairs_after_others_keeps_what_was_trained(config, monk
     monkeypatch.setattr(training, "reports", run_dry)
     with pytest.raises(DataError):
         w2v.train(config(), run="runs/a")
-    assert training.checkpoints.complete(training.Path("runs/a/checkpoints"))
+    assert complete(training.Path("runs/a/checkpoints"))
 
 
 def test_force_replaces_a_damaged_run_and_no_stranger(config):
@@ -238,7 +239,7 @@ def test_an_unfinished_attempt_is_started_over(config):
     (run.checkpoints / "step-1000000.json").write_text("{}")
     run.write_started({})
     w2v.train(config(), run="runs/a")
-    assert training.checkpoints.complete(run.checkpoints)[-1].name != "step-1000000.json"
+    assert complete(run.checkpoints)[-1].name != "step-1000000.json"
     assert run.is_finished()
 
 
@@ -275,19 +276,6 @@ def test_threads_are_used_and_given_back(config, monkeypatch):
     run = w2v.train(config(f"train.threads={before + 1}"), run="runs/a")
     assert seen == [before + 1] == [run.read_info()["threads"]]
     assert torch.get_num_threads() == before
-
-
-def test_the_plan_counts_without_training(config, tmp_path):
-    this = training.prepare_run(
-        config("sampling.subsample=1.0e-9"), tmp_path / "runs/a",
-        data_folder=tmp_path / "data", force=False,
-    )  # fmt: skip
-    plan = training.plan(this)
-    assert plan["raw words"] == 297 * 9
-    assert plan["vocabulary"] == 19
-    assert plan["words an epoch after subsampling"] < 10
-    assert plan["bytes of the two tables"] == 2 * 19 * 16 * 4
-    assert not (tmp_path / "runs").exists()
 
 
 def test_kernels_are_chosen_with_a_reason():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2v.errors import DataError
-from w2v.vocab import MAX_DROPPED, UNK_ID, UNK_WORD, Vocab, choose_vocab, from_tsv, to_tsv
+from w2v.vocab import MAX_DROPPED, UNK_ID, UNK_WORD, Vocab, choose_vocab, from_tsv, spectrum, to_tsv
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
     lambda text: len(text.split()) == 1 and text.split()[0] == text
@@ -46,6 +46,13 @@ def test_rare_words_and_literal_unknowns_count_as_unknown():
     assert vocab.counts_V.tolist() == [4 + 2 + 2 + 1, 5]
     assert dropped.words == ("b", "c", "d")
     assert dropped.counts_W.tolist() == [2, 2, 1]
+
+
+def test_the_spectrum_tells_how_many_words_occur_how_often():
+    words = pl.Series(["", "a", "<unk>", "c", "b", "gone", "d"])
+    counts_W = np.array([7, 5, 4, 2, 2, 0, 1])
+    assert spectrum(words, counts_W).tolist() == [[1, 1], [2, 2], [5, 1]]
+    assert spectrum(words[:1], counts_W[:1]).shape == (0, 2)
 
 
 def test_max_size_keeps_the_commonest_ties_by_spelling():

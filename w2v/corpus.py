@@ -11,9 +11,11 @@ settings and FORMAT. Its files:
     train_ids.npy, heldout_ids.npy           int32 (N,)    ids of the words in vocabulary
     train_offsets.npy, heldout_offsets.npy   int64 (S+1,)  where each sentence starts and ends
     vocab.tsv, dropped.tsv                   the words, and the commonest of those left out
+    spectrum.npy                             int64 (X, 2)  how many words occur how often
     corpus.json                              written last: fingerprint, SHA-256 of each file
 
-Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V = vocabulary.
+Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V = vocabulary;
+X = distinct counts.
 """
 
 import hashlib
@@ -35,16 +37,17 @@ from w2v.files import atomic_folder, atomic_write, sha256, unreadable, write_tex
 from w2v.sentences import Sentences
 from w2v.sources import Source, read_texts
 from w2v.tokens import END, Ints, Numbers, TokenLog, TokenPool, TokenRule, map_ahead
-from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, to_tsv
+from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, spectrum, to_tsv
 
 Ids = npt.NDArray[np.int32]
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the files below; a new number makes every cached corpus be built anew
+FORMAT = 2  # of the files below; a new number makes every cached corpus be built anew
 MANIFEST = "corpus.json"
 VOCAB = "vocab.tsv"
 DROPPED = "dropped.tsv"
+SPECTRUM = "spectrum.npy"
 PARTS = ("train", "heldout")
 END_ID = -1  # stands at the end of a line until the offsets are told
 BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks of 16 MiB
@@ -59,6 +62,7 @@ class Corpus:
     train: Sentences
     heldout: Sentences
     digest: str  # SHA-256 over the text and the settings
+    spectrum_X2: npt.NDArray[np.int64]  # see `vocab.spectrum`; of all words, dropped ones too
 
     @property
     def raw_words(self) -> int:
@@ -144,7 +148,9 @@ def _build(
                 )
     for name, text in ((VOCAB, vocab.to_tsv()), (DROPPED, to_tsv(dropped))):
         write_text(folder / name, text)
-        sums[name] = sha256(folder / name)
+    with atomic_write(folder / SPECTRUM) as file:
+        np.save(file, spectrum(words, counts_W))
+    sums |= {name: sha256(folder / name) for name in (VOCAB, DROPPED, SPECTRUM)}
     write_text(folder / MANIFEST, _manifest(sums, digest=digest))
     return vocab, dropped
 
@@ -249,7 +255,7 @@ def _open(folder: Path, *, digest: str) -> Corpus | None:
 
 def _corpus(folder: Path, vocab: Vocab, dropped: WordCounts, *, digest: str) -> Corpus:
     train, heldout = (_map(folder, part) for part in PARTS)
-    return Corpus(vocab, dropped, train, heldout, digest)
+    return Corpus(vocab, dropped, train, heldout, digest, np.load(folder / SPECTRUM))
 
 
 def _map(folder: Path, part: str) -> Sentences:
@@ -268,7 +274,7 @@ def _offsets(part: str) -> str:
 
 def _files() -> list[str]:
     """All files of a corpus, but for the manifest that vouches for them."""
-    return [name(part) for part in PARTS for name in (_ids, _offsets)] + [VOCAB, DROPPED]
+    return [name(part) for part in PARTS for name in (_ids, _offsets)] + [VOCAB, DROPPED, SPECTRUM]
 
 
 def _manifest(sums: dict[str, str], *, digest: str) -> str:

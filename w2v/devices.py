@@ -1,5 +1,7 @@
-"""Which device trains: the one asked for, or the best one here, and why."""
+"""Which device trains: the one asked for, or the best one here, and why; how many threads."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -50,3 +52,16 @@ def free_bytes(device: torch.device) -> int | None:
 def finest_float(device: torch.device) -> torch.dtype:
     """The float that sums and cumulative distributions are kept in; MPS has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Lets torch and the kernels use so many CPU threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if number is not None:
+            torch.set_num_threads(before)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from w2v import __version__, checkpoints, devices
+from w2v import __version__, devices
 from w2v.config import Config, dump_yaml
 from w2v.corpus import Corpus
 from w2v.errors import DataError
@@ -28,6 +28,8 @@ from w2v.pretrained import Pretrained
 from w2v.reporting import Report
 from w2v.resume import Saved, identity
 from w2v.rundir import METRICS, RunDir
+from w2v.states import complete, drop_after, prune
+from w2v.survey import Survey
 
 ORIGIN = "init_from_vectors"  # in run.json and in checkpoints
 
@@ -48,6 +50,11 @@ class Run(NamedTuple):
     force: bool  # it may replace a finished run, or start one over
     resume: bool  # it goes on from a checkpoint
     pretrained: Pretrained | None  # what it starts from, or started from
+
+    @property
+    def survey(self) -> Survey:
+        """What it starts from."""
+        return Survey(self.corpus, self.kernel, self.device, self.needs)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same where it goes on from a checkpoint."""
@@ -85,7 +92,7 @@ def open_run(run: Run, saved: Saved | None = None) -> Iterator[Path]:
     if saved is None:
         _start_over(run_dir, replacing=replacing)
     else:
-        checkpoints.drop_after(folder, step=saved.state.step)
+        drop_after(folder, step=saved.state.step)
         sweep_temporaries(run_dir.path)
     if replacing:
         try:
@@ -99,7 +106,7 @@ def open_run(run: Run, saved: Saved | None = None) -> Iterator[Path]:
     try:
         yield run_dir.metrics
     except DataError:
-        if not checkpoints.complete(folder):  # nothing was trained
+        if not complete(folder):  # nothing was trained
             run_dir.clear()
         raise
 
@@ -181,12 +188,12 @@ def surroundings() -> dict[str, Any]:
 
 def _start_over(run_dir: RunDir, *, replacing: bool) -> None:
     """Removes what earlier attempts left, but for a finished run's files."""
-    states = checkpoints.complete(run_dir.checkpoints)
+    states = complete(run_dir.checkpoints)
     if replacing:
         log.info("the vectors in %s stay until this run ends; checkpoints go", run_dir.path)
     elif states:
         log.warning("starting over in %s: %s and older go", run_dir.path, states[-1].name)
-    checkpoints.prune(run_dir.checkpoints, keep=0)
+    prune(run_dir.checkpoints, keep=0)
     with suppress(FileNotFoundError, NotADirectoryError):
         (run_dir.checkpoints / METRICS).unlink()
     if replacing:

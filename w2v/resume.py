@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2v import checkpoints
-from w2v.checkpoints import SchemaError, State
 from w2v.config import SETTINGS, Config
 from w2v.configfile import load_config
 from w2v.corpus import Corpus, fingerprint
@@ -24,6 +22,7 @@ from w2v.corpus import Settings as CorpusSettings
 from w2v.errors import ConfigError, DataError, ResumeError, StorageError
 from w2v.rundir import INFO, RunDir
 from w2v.sources import data_folder, open_source
+from w2v.states import SchemaError, State, complete, read, verify
 from w2v.tokens import TokenRule
 
 TEXT_PLACE = ("corpus.path", "corpus.url", "corpus.sha256")
@@ -78,14 +77,14 @@ def is_complete(run: RunDir, config: Config) -> bool:
         info = run.read_info()
     except DataError as error:
         goes_on = f"without {INFO} --resume goes on from the newest checkpoint, --force starts over"
-        kept = checkpoints.complete(run.checkpoints)
+        kept = complete(run.checkpoints)
         raise DataError(str(error), hint=goes_on if kept else "--force replaces it") from error
     if not info["finished"]:
         return False
     started_at = info.get("started_at")
-    for path in checkpoints.complete(run.checkpoints):
+    for path in complete(run.checkpoints):
         try:
-            if checkpoints.read(path).run.get("started_at") != started_at:
+            if read(path).run.get("started_at") != started_at:
                 return False
         except DataError:
             continue  # of no use to anybody
@@ -155,12 +154,12 @@ def newest(folder: Path) -> Saved:
         ResumeError: there is none, or it is of another version of w2v.
         StorageError: a file may not be read.
     """
-    states, problems = checkpoints.complete(folder), []
+    states, problems = complete(folder), []
     if not states:
         raise ResumeError(f"no checkpoint in {folder}", hint="leave --resume out to start a run")
     for path in reversed(states):
         try:
-            state = checkpoints.verify(path)
+            state = verify(path)
         except SchemaError as error:
             raise ResumeError(str(error), hint="go on with the w2v that wrote it") from error
         except DataError as error:
@@ -179,9 +178,9 @@ def require_none(run: RunDir) -> None:
     Raises:
         StorageError: there is one, or a file may not be read.
     """
-    for path in reversed(checkpoints.complete(run.checkpoints)):
+    for path in reversed(complete(run.checkpoints)):
         try:
-            checkpoints.verify(path)
+            verify(path)
         except SchemaError:
             pass
         except DataError:

@@ -8,25 +8,22 @@
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from w2v import checkpoints, devices, locks, pretrained
-from w2v.config import IN_PLACE, Config
+from w2v import checkpoints, locks, pretrained
+from w2v.config import Config
 from w2v.configfile import load_config
-from w2v.corpus import Corpus, prepare
+from w2v.devices import cpu_threads
 from w2v.errors import StoppedError
 from w2v.files import require_writable
-from w2v.kernels.choice import KernelChoice, choose_kernel
 from w2v.learner import FROZEN_TENSORS, Learner, make_learner
 from w2v.leaving import Wish
 from w2v.loop import reports
-from w2v.memory import Needs, memory_errors, needs, require_memory
-from w2v.model import KnownRows, padded
+from w2v.memory import memory_errors, require_memory
+from w2v.model import KnownRows
 from w2v.record import ORIGIN, Run, finish_run, open_run, surroundings
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
 from w2v.restraints import Frozen, frozen_rows
@@ -34,8 +31,8 @@ from w2v.resume import Saved, changed, is_complete, newest, require_none, requir
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import run_of
-from w2v.sampling import keep_probabilities
-from w2v.sources import data_folder, open_source
+from w2v.sources import data_folder
+from w2v.survey import survey
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +93,6 @@ def prepare_run(
     if resume and is_complete(run_dir, config):
         log.info("the run in %s is already complete", folder)
         return None
-    device = devices.choose(
-        config.train.device, only_cpu=IN_PLACE.get(config.train.kernel) == "cpu"
-    )
-    kernel = choose_kernel(config.train, config.sampling, device.device, model=config.model)
-    log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
     locks.require_free(folder)
     saved = newest(run_dir.checkpoints) if resume else None
     if saved is not None:
@@ -110,38 +102,12 @@ def prepare_run(
         if config.model.init_from is not None:
             pretrained.require_fit(config.model.init_from, dim=config.model.dim)
     require_writable(folder)
-    corpus = open_corpus(config, data_folder=data_folder, download_progress=download_progress)
-    memory = _needs(config, corpus, kernel)
-    require_memory(memory, device.device)
+    found = survey(config, data_folder=data_folder, download_progress=download_progress)
+    require_memory(found.needs, found.device.device)
     told = None if saved is None else saved.state.run.get(ORIGIN)
-    start = pretrained.start(config.model, corpus.vocab, told=told)
+    start = pretrained.start(config.model, found.corpus.vocab, told=told)
     prepare_s = time.perf_counter() - started
-    return Run(
-        config, run_dir, corpus, kernel, device, memory, started_at, prepare_s, force, resume, start
-    )
-
-
-def open_corpus(
-    config: Config,
-    *,
-    data_folder: Path,
-    download_progress: Callable[[int, int | None], None] | None = None,
-) -> Corpus:
-    """The encoded text that a config names, from the cache or built. Raises as `corpus.prepare`.
-
-    Raises:
-        DownloadError: the text cannot be fetched.
-    """
-    source = open_source(config.corpus, data_folder=data_folder, progress=download_progress)
-    return prepare(
-        source,
-        lowercase=config.corpus.lowercase,
-        token_pattern=config.corpus.token_pattern,
-        heldout_every=config.corpus.heldout_every,
-        min_count=config.vocab.min_count,
-        max_size=config.vocab.max_size,
-        folder=data_folder,
-    )
+    return Run(config, run_dir, *found, started_at, prepare_s, force, resume, start)
 
 
 def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None = None) -> RunDir:
@@ -162,7 +128,7 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
     config, wish = run.config, Wish() if wish is None else wish
     with (
         locks.held(run.folder.path),
-        _threads(config.train.threads),
+        cpu_threads(config.train.threads),
         memory_errors(run.needs, run.device.device),
         ExitStack() as at_the_end,
     ):
@@ -192,25 +158,6 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
         checkpointer.settle()
         finish_run(run, learner, last, metrics=metrics.path, saved=saved)
     return run.folder
-
-
-def plan(run: Run) -> dict[str, int]:
-    """What a run would do, in numbers, before anything is allocated."""
-    config, counts_V = run.config, run.corpus.vocab.known_counts_V
-    keep_V = keep_probabilities(
-        counts_V,
-        threshold=config.sampling.subsample,
-        formula=config.sampling.subsample_formula,
-    )
-    return {
-        "raw words": run.corpus.raw_words,
-        "words in vocabulary": len(run.corpus.train.ids_N),
-        "sentences": len(run.corpus.train.offsets_S) - 1,
-        "vocabulary": len(run.corpus.vocab),
-        "words an epoch after subsampling": round(float(counts_V @ keep_V)),
-        "epochs": config.train.epochs,
-        "bytes of the two tables": run.needs.table_bytes,
-    }
 
 
 def _require_free(run_dir: RunDir, *, force: bool) -> None:
@@ -289,26 +236,3 @@ def _train(
     by = signal.Signals(wish.signal or signal.SIGTERM)
     where = f"at step {last.step}, which is saved in {run.folder.checkpoints}"
     raise StoppedError(by, f"ended by {by.name} {where}")
-
-
-def _needs(config: Config, corpus: Corpus, kernel: KernelChoice) -> Needs:
-    """The memory of center and context table, with what the kernel wants between rows."""
-    return needs(
-        vocab_size=len(corpus.vocab),
-        dim=config.model.dim,
-        row_floats=padded(config.model.dim, kernel.kernel.row_multiple),
-        optimizer=config.train.optimizer,
-    )
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Lets torch use so many CPU threads, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        if number is not None:
-            torch.set_num_threads(before)

@@ -7,7 +7,7 @@ which is imported where it is used: those who only read words start without it.
 `vocab.tsv`: UTF-8, one `word<TAB>count` a line in the order of ids, the first line `<unk>` with
 the number of tokens outside the vocabulary. A word holds no white space.
 
-Legend: V = words of the vocabulary, `<unk>` included; W = distinct tokens.
+Legend: V = words of the vocabulary, `<unk>` included; W = distinct tokens; X = distinct counts.
 """
 
 import re
@@ -100,12 +100,7 @@ def choose_vocab(
     Raises:
         DataError: there are words, but none occurs `min_count` times.
     """
-    import polars as pl  # see the module docstring
-
-    counted = pl.DataFrame({"word": words, "count": counts_W})
-    ranked = counted.filter(pl.col("count") > 0, ~pl.col("word").is_in(["", UNK_WORD])).sort(
-        "count", "word", descending=[True, False]
-    )
+    ranked = _occurring(words, counts_W).sort("count", "word", descending=[True, False])
     num_frequent = int((ranked["count"] >= min_count).sum())
     if ranked.height and not num_frequent:
         word, count = ranked.row(0)
@@ -121,6 +116,23 @@ def choose_vocab(
         np.concatenate([np.array([num_unknown], np.int64), kept["count"].to_numpy()]),
     )
     return vocab, WordCounts(tuple(left["word"]), left["count"].to_numpy())
+
+
+def spectrum(words: "pl.Series", counts_W: Ints) -> Ints:
+    """How many words occur how often: (X, 2), a count and the number of words that have it.
+
+    It tells for every `min_count` what it keeps, where the words themselves are too many to keep.
+    """
+    counts, numbers = np.unique(_occurring(words, counts_W)["count"].to_numpy(), return_counts=True)
+    return np.stack([counts, numbers], axis=1).astype(np.int64)
+
+
+def _occurring(words: "pl.Series", counts_W: Ints) -> "pl.DataFrame":
+    """The distinct tokens that are words and occur, with their counts."""
+    import polars as pl  # see the module docstring
+
+    counted = pl.DataFrame({"word": words, "count": counts_W})
+    return counted.filter(pl.col("count") > 0, ~pl.col("word").is_in(["", UNK_WORD]))
 
 
 def to_tsv(counted: WordCounts) -> str:

@@ -21,6 +21,7 @@ import torch
 from w2v import checkpoints, resume
 from w2v.files import has_temporaries
 from w2v.reporting import Report
+from w2v.states import prune, tensors_of
 
 REPORT = Report(
     epoch=1, step=1, words=1, centers=1, loss=0.5, heldout_loss=None, lr=0.1, seconds=1.0,
@@ -34,13 +35,13 @@ def save_step(folder: Path, step: int, *, rows: int = 400, keep: int = 1) -> Non
     """One checkpoint whose every number is its step."""
     tensors = {name: torch.full((rows, 50), float(step)) for name in ("center", "context")}
     checkpoints.save(folder, tensors=tensors, run={}, report=REPORT._replace(step=step))
-    checkpoints.prune(folder, keep=keep)
+    prune(folder, keep=keep)
 
 
 def whole_step(folder: Path) -> int:
     """The step of the newest whole checkpoint, which has its own numbers."""
     saved = resume.newest(folder)
-    tensors = safetensors.torch.load_file(checkpoints.tensors_of(saved.path))
+    tensors = safetensors.torch.load_file(tensors_of(saved.path))
     assert all(bool((table == saved.state.step).all()) for table in tensors.values())
     return saved.state.step
 

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import w2v.training  # noqa: F401
-from w2v.checkpoints import complete
 from w2v.cli.main import main as w2v_main
+from w2v.states import complete
 
 RUN = Path("run")
 

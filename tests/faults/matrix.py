@@ -774,7 +774,7 @@ _ROWS = (
         "V9",
         "any byte of a run's words or tables flipped",
         "loop",
-        "similar",
+        "similar, info",
         {4: ("checksum mismatch: {path} has SHA-256 {digest}, run.json says {digest}",)},
         limit_s=60,
         note="every byte of vocab.tsv and vectors.safetensors; of exported files only .safetensors "
@@ -1237,9 +1237,8 @@ _ROWS = (
         "S4",
         "any socket where everything is there",
         "sockets that refuse",
-        "train, similar, eval, export, embed, plot, config, corpus fetch",
+        "train, similar, eval, export, embed, plot, info, config, corpus fetch, corpus stats",
         OK,
-        note="info joins when it exists",
     ),
     Row(
         "S5",
@@ -1258,11 +1257,6 @@ _ROWS = (
     ),
 )
 ROWS: dict[str, Row] = {row.id: row for row in _ROWS}
-
-# Commands that do not exist, and the rows that will be theirs too.
-LATER = {
-    "info": "Y, V1 to V9",
-}
 
 PREAMBLE = """# Faults
 
@@ -1287,8 +1281,6 @@ def page() -> str:
         lines += ["", f"## {group}: {title}", "| | fault | how it is made | command | answer |"]
         lines.append("|---|---|---|---|---|")
         lines += [_line(row) for row in ROWS.values() if row.id[0] == group]
-    lines += ["", "## Commands that do not exist yet", "| command | rows |", "|---|---|"]
-    lines += [f"| {name} | {rows}; *not yet* |" for name, rows in LATER.items()]
     lines += ["", "Not covered: Windows, macOS, network file systems, a real loss of power.", ""]
     return "\n".join(lines)
 

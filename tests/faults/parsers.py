@@ -24,7 +24,7 @@ import safetensors.numpy
 import torch
 
 from faults.kill_checkpoints import REPORT
-from w2v import checkpoints, formats, resume
+from w2v import checkpoints, formats, resume, states
 from w2v.archive import Member, read_members
 from w2v.configfile import load_config
 from w2v.formats import (
@@ -231,18 +231,18 @@ def _finished_run() -> tuple[RunDir, dict[str, Any]]:
 
 def _checkpoint(data: bytes) -> object:
     """The JSON of a checkpoint."""
-    return checkpoints.read(_on_disk(data, "step-3.json"))
+    return states.read(_on_disk(data, "step-3.json"))
 
 
 def _resealed(data: bytes) -> object:
     """The same with a digest that is right, so that what is inside is read."""
-    found = checkpoints.DIGEST.search(data)
+    found = states.DIGEST.search(data)
     if found is not None:
-        blank = data[: found.start(1)] + checkpoints.NO_DIGEST + data[found.end(1) :]
+        blank = data[: found.start(1)] + states.NO_DIGEST + data[found.end(1) :]
         digest = hashlib.sha256(blank).hexdigest().encode()
         data = data[: found.start(1)] + digest + data[found.end(1) :]
     path = _on_disk(data, "step-3.json")
-    state = checkpoints.read(path)
+    state = states.read(path)
     resume.require_same(resume.Saved(path, state, ""), IDENTITY)
     return state
 

@@ -22,12 +22,12 @@ from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
 from w2v import checkpoints, locks, resume, training
-from w2v.checkpoints import complete, tensors_of
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
 from w2v.files import sha256
 from w2v.leaving import Wish
 from w2v.rundir import RunDir
+from w2v.states import complete, read, sealed, tensors_of, verify
 
 KILLS, WHOLE_KILLS, SIGNALS = 1000, 100, 12  # of the slow tests
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -140,7 +140,7 @@ def test_a_checkpoint_of_another_version_is_not_lost_either(row, cli, options, s
     for path in complete(stopped.checkpoints):
         told = json.loads(path.read_bytes())
         del told["digest"]
-        path.write_bytes(checkpoints._sealed(told | {"schema": 3}))
+        path.write_bytes(sealed(told | {"schema": 3}))
     expect(row, cli("train", *options, "-q"), 5)
 
 
@@ -285,11 +285,11 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(row, suffix, tmp_path
     for copy in damaged_copies(data):
         path.write_bytes(copy)
         with pytest.raises(DataError):
-            checkpoints.verify(tmp_path / "step-7.json")
+            verify(tmp_path / "step-7.json")
         noticed += 1
     assert noticed == 9 * len(data) + 1
     path.write_bytes(data)
-    checkpoints.verify(tmp_path / "step-7.json")
+    verify(tmp_path / "step-7.json")
 
 
 @pytest.mark.fault("C5")
@@ -374,7 +374,7 @@ def test_a_checkpoint_of_another_run_or_version_is_refused(row, cli, options, st
     for path in complete(stopped.checkpoints):
         told = json.loads(path.read_bytes())
         del told["digest"]
-        path.write_bytes(checkpoints._sealed(told | {"schema": 3}))
+        path.write_bytes(sealed(told | {"schema": 3}))
     assert "schema 3, expected 2" in expect(row, cli("train", *options, "--resume", "-q"), 7)
 
 
@@ -387,13 +387,13 @@ def shared():
 def test_a_pickle_in_a_checkpoint_is_refused_and_does_not_run(row, cli, options, stopped, tmp_path):
     canary = tmp_path / "canary"
     evil = b"cos\nsystem\n(S'touch %s'\ntR." % str(canary).encode()
-    state = checkpoints.read(complete(stopped.checkpoints)[-1])
+    state = read(complete(stopped.checkpoints)[-1])
     for content in (evil, safetensors_of({"center": torch.zeros(2)})):
         path = checkpoints.save(stopped.checkpoints, tensors={}, run=state.run, report=state.report)
         tensors_of(path).write_bytes(content)
         told = json.loads(path.read_bytes()) | {"sha256": sha256(tensors_of(path))}
         del told["digest"]
-        path.write_bytes(checkpoints._sealed(told))
+        path.write_bytes(sealed(told))
         expect(row, cli("train", *options, "--resume", "-q"), 7)
     assert not canary.exists()
 

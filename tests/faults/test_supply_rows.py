@@ -241,6 +241,8 @@ SMALL = [setting for setting in TINY if "corpus." not in setting]
         ["plot", "lengths", *TINY, "--set=corpus.path=text.txt"],
         ["plot", "map", "red", "-o", "map.svg"],
         ["plot", "map", "-o", "map.html"],
+        ["corpus", "stats", "--no-time"],
+        ["info"],
         ["--version"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),

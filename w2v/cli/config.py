@@ -26,7 +26,10 @@ def show(
         bool, typer.Option("--origin", help="Say behind each value where it was set.")
     ] = False,
 ) -> None:
-    """Print every setting as it will be used, as YAML."""
+    """Print every setting as it will be used, as YAML.
+
+    Example: w2v config show --config ptb.yaml --origin
+    """
     from w2v.config import dump_yaml
     from w2v.configfile import load_config
 
@@ -38,7 +41,10 @@ def show(
 
 @config_app.command()
 def check(config: ConfigOption = None, settings: SetOption = None) -> None:
-    """Say whether a file and its overrides are right."""
+    """Say whether a file and its overrides are right.
+
+    Example: w2v config check --config text.yaml --set corpus.path=text.txt
+    """
     from w2v.configfile import load_config
 
     loaded = load_config(config, settings or ())
@@ -47,7 +53,10 @@ def check(config: ConfigOption = None, settings: SetOption = None) -> None:
 
 @config_app.command()
 def schema(config: ConfigOption = None, settings: SetOption = None) -> None:
-    """Print the JSON Schema of a config file; a file or overrides, where given, are checked."""
+    """Print the JSON Schema of a config file; a file or overrides, where given, are checked.
+
+    Example: w2v config schema
+    """
     from w2v.config import json_schema
     from w2v.configfile import load_config
 

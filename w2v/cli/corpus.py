@@ -1,15 +1,19 @@
 """`w2v corpus`: the text that a config trains on."""
 
 import logging
+from typing import Annotated
 
 import typer
 
-from w2v.cli.options import ConfigOption, SetOption
+from w2v.cli.options import ConfigOption, JsonOption, SetOption
+from w2v.cli.output import echo_report
 
 log = logging.getLogger(__name__)
 
 corpus_app = typer.Typer(
-    help="Fetch the text that a config trains on.", no_args_is_help=True, rich_markup_mode=None
+    help="Fetch or describe the text that a config trains on.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -34,3 +38,31 @@ def fetch(config: ConfigOption = None, settings: SetOption = None) -> None:
         source = open_source(loaded.config.corpus, data_folder=data_folder(), progress=bar)
     for path in (*source.train, *source.heldout):
         typer.echo(path)
+
+
+@corpus_app.command()
+def stats(
+    as_json: JsonOption = False,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Train for a moment to estimate the time.")
+    ] = True,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Count words, and tell what training on them would take; nothing is kept but the corpus.
+
+    Example: w2v corpus stats --config ptb.yaml
+    """
+    from w2v.configfile import load_config
+
+    loaded = load_config(config, settings or ())
+    log.info("config %s: %s", loaded.path, loaded.chosen)
+
+    from w2v.cli.progress import download_bar
+    from w2v.sources import data_folder
+    from w2v.stats import describe
+    from w2v.survey import survey
+
+    with download_bar() as bar:
+        found = survey(loaded.config, data_folder=data_folder(), download_progress=bar)
+    echo_report(describe(found, loaded.config, timed=timed), as_json=as_json)

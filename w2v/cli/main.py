@@ -22,10 +22,11 @@ from w2v.cli.corpus import corpus_app
 from w2v.cli.embed import embed
 from w2v.cli.eval import evaluate
 from w2v.cli.export import export
+from w2v.cli.info import info
 from w2v.cli.plot import plot_app
 from w2v.cli.similar import similar
 from w2v.cli.train import train
-from w2v.errors import StorageError, W2VError
+from w2v.errors import ConfigError, StorageError, W2VError
 
 EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 70, 130, 141
 
@@ -42,24 +43,27 @@ app.command()(similar)
 app.command("eval")(evaluate)
 app.command()(embed)
 app.command()(export)
+app.command()(info)
 app.add_typer(plot_app, name="plot")
 app.add_typer(config_app, name="config")
 app.add_typer(corpus_app, name="corpus")
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"w2v {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show it.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --version: of what it stands on, too.")
     ] = False,
 ) -> None:
-    pass
+    if version:
+        from w2v.cli.versions import versions
+
+        typer.echo("\n".join(versions() if verbose else versions()[:1]))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise ConfigError("no command is named", hint="w2v --help lists them")
 
 
 def main(argv: list[str] | None = None) -> NoReturn:

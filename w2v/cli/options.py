@@ -33,6 +33,7 @@ MatrixOption = Annotated[
     Literal["center", "context", "sum"],
     typer.Option("--matrix", help="Which table of a run; sum: of the two, row by row."),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def set_verbosity(*, quiet: bool) -> None:

@@ -90,7 +90,7 @@ def lengths(
     from w2v.plots import lengths_figure
     from w2v.sampling import keep_probabilities
     from w2v.sources import data_folder
-    from w2v.training import open_corpus
+    from w2v.survey import open_corpus
 
     with download_bar() as bar:
         corpus = open_corpus(loaded.config, data_folder=data_folder(), download_progress=bar)

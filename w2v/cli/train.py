@@ -64,8 +64,10 @@ def train(
             download_progress=bar,
         )
     if prepared is not None and dry_run:
-        for what, number in training.plan(prepared).items():
-            typer.echo(f"{what}\t{number}")
+        from w2v.cli.output import echo_report
+        from w2v.stats import describe
+
+        echo_report(describe(prepared.survey, loaded.config), as_json=False)
         return
     if prepared is not None:
         _execute(prepared, quiet=quiet)
