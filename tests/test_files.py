@@ -15,11 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from w2v import files
 from w2v.errors import StorageError
 from w2v.files import (
     TEMP_PREFIX,
     atomic_folder,
     atomic_write,
+    make_folder,
     open_compressed,
     require_writable,
     sha256,
@@ -126,6 +128,42 @@ def test_a_replaced_file_keeps_its_mode(tmp_path, umask):
     path.chmod(0o640)
     write_bytes(path, b"new")
     assert mode(path) == 0o640
+
+
+def test_a_folder_is_made_with_those_it_lies_in_and_their_names_are_fsynced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "fsync_folder", synced.append)
+    a, b, c = tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"
+    assert make_folder(b) == [a, b]
+    assert synced == [tmp_path, a]
+    assert make_folder(c, parents=False) == [c]
+    assert make_folder(c) == []
+    assert synced == [tmp_path, a, b]
+
+
+@pytest.mark.parametrize(
+    ("inside", "error"), [("file", FileExistsError), ("file/deeper", FileExistsError)]
+)
+def test_a_folder_cannot_be_made_of_a_file(tmp_path, inside, error):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(error):
+        make_folder(tmp_path / inside)
+
+
+def test_a_folder_alone_is_not_made_where_its_parent_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        make_folder(tmp_path / "a" / "b", parents=False)
+    with pytest.raises(StorageError, match="No such file"):
+        write_bytes(tmp_path / "a" / "b.txt", b"", make_parents=False)
+    assert names(tmp_path) == []
+
+
+def test_a_current_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OSError, match="No such file|File exists"):
+        make_folder(Path("new"))
 
 
 def test_text_is_utf8_with_plain_line_ends(tmp_path):

@@ -31,30 +31,35 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, make_parents: bool = True) -> Iterator[BinaryIO]:
     """Yields a binary file that becomes `path` when the block ends, and vanishes if it fails.
 
-    It can be read back meanwhile.
-
-    Raises:
-        StorageError: as `atomic_path`.
+    It can be read back meanwhile. Arguments and errors are those of `atomic_path`.
     """
-    with atomic_path(path) as temp, temp.open("w+b") as file:
+    with (
+        atomic_path(path, make_parents=make_parents) as temp,
+        temp.open("w+b") as file,
+    ):
         yield file
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
     """Yields a place whose file becomes `path` when the block ends, and vanishes if it fails.
 
-    For libraries that open files themselves. The folder is made where it is missing. The file gets
-    the mode that the umask gives new files, or the mode of the file it replaces.
+    For libraries that open files themselves. The file gets the mode that the umask gives new files,
+    or the mode of the file it replaces.
+
+    Args:
+        path: of the file.
+        make_parents: its folder is made where it is missing.
 
     Raises:
         StorageError: the folder or the file cannot be written (full disk, permissions).
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_parents:
+            make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=_temp_prefix(), dir=path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -87,9 +92,9 @@ def require_writable(folder: Path) -> None:
         raise StorageError(f"cannot write {folder}: {existing} is read-only")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, make_parents: bool = True) -> None:
     """Writes `data` to `path`, whole or not at all. Raises `StorageError`."""
-    with atomic_write(path) as file:
+    with atomic_write(path, make_parents=make_parents) as file:
         file.write(data)
 
 
@@ -126,7 +131,7 @@ def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
         shutil.rmtree(build, ignore_errors=True)
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         sweep_stale(target.parent)
         shutil.rmtree(target, ignore_errors=True)
         build.mkdir()
@@ -163,7 +168,7 @@ def swapped_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with undoing(restore):
             build.mkdir()
             yield build
@@ -201,8 +206,35 @@ def unreadable(path: Path, error: OSError) -> DataError | StorageError:
     return (DataError if absent else StorageError)(f"cannot read {path}: {error.strerror or error}")
 
 
+def make_folder(folder: Path, *, parents: bool = True) -> list[Path]:
+    """Makes a folder, where it is missing, that survives a power cut: its name is fsynced.
+
+    Args:
+        folder: the folder.
+        parents: those it lies in are made too.
+
+    Returns:
+        The folders that were made, the outermost first.
+
+    Raises:
+        OSError: as `Path.mkdir`.
+    """
+    if folder.is_dir():
+        return []
+    made = make_folder(folder.parent) if parents and folder.parent != folder else []
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():  # else another process was first
+            raise
+    else:
+        made.append(folder)
+    fsync_folder(folder.parent)
+    return made
+
+
 def fsync_folder(folder: Path) -> None:
-    """Makes a rename inside `folder` survive a power cut (POSIX; a no-op where not supported)."""
+    """Makes new names inside `folder` survive a power cut (POSIX; else it does nothing)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

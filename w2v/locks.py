@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from w2v.errors import StorageError
-from w2v.files import unwritable
+from w2v.files import make_folder, unwritable
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +29,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         handle = _taken(path)
         os.truncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

@@ -20,7 +20,7 @@ from w2v import __version__, checkpoints, devices
 from w2v.config import Config, dump_yaml
 from w2v.corpus import Corpus
 from w2v.errors import DataError
-from w2v.files import sweep_temporaries, unwritable, write_text
+from w2v.files import make_folder, sweep_temporaries, unwritable, write_text
 from w2v.kernels.choice import KernelChoice
 from w2v.learner import Learner
 from w2v.memory import Needs
@@ -89,7 +89,7 @@ def open_run(run: Run, saved: Saved | None = None) -> Iterator[Path]:
         sweep_temporaries(run_dir.path)
     if replacing:
         try:
-            folder.mkdir(exist_ok=True)
+            make_folder(folder, parents=False)
         except OSError as error:
             raise unwritable(folder, error) from error
         yield folder / METRICS

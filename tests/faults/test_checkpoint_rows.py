@@ -169,9 +169,7 @@ def test_no_checkpoint_is_lost_to_a_power_cut(row, tmp_path, monkeypatch):
     for state in shim.states(start, operations):
         replay = tmp_path / "replay"
         shutil.rmtree(replay, ignore_errors=True)
-        replay.mkdir()
-        for name, data in state.items():
-            (replay / name).write_bytes(data)
+        shim.put(replay, state)
         step = whole_step(replay)
         found[step] = found.get(step, 0) + 1
         save_step(replay, 3, rows=3)
@@ -192,17 +190,51 @@ def test_the_model_of_power_cuts_notices_a_forgotten_fsync(row, forgotten, tmp_p
     assert not all(is_whole(state, tmp_path / "replay") for state in shim.states(start, kept))
 
 
-def is_whole(state, replay):
-    shutil.rmtree(replay, ignore_errors=True)
-    replay.mkdir()
-    for name, data in state.items():
-        (replay / name).write_bytes(data)
+def is_whole(state, replay, inside="."):
+    shim.put(replay, state)
     try:
-        return whole_step(replay) > 0
+        return whole_step(replay / inside) > 0
     except ResumeError:
         return False
     finally:
         shutil.rmtree(replay)
+
+
+def first_checkpoint(tmp_path, monkeypatch):
+    """The operations of the first checkpoint of a run whose folders are all new."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    with shim.recording(root, monkeypatch) as operations, locks.held(root / "runs" / "new"):
+        save_step(root / "runs" / "new" / "checkpoints", 1, rows=3)
+        return list(operations)
+
+
+@pytest.mark.fault("C3")
+def test_folders_that_were_made_outlast_a_power_cut(row, tmp_path, monkeypatch):
+    done = first_checkpoint(tmp_path, monkeypatch)
+    assert [operation.name for operation in done if operation.kind == "folder"] == [
+        "runs",
+        "runs/new",
+        "runs/new/checkpoints",
+    ]
+    left = list(shim.states({}, done, since=len(done)))
+    assert len(left) >= len(shim.LOSSES)
+    for state in left:
+        assert is_whole(state, tmp_path / "replay", "runs/new/checkpoints")
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("parent", [".", "runs", "runs/new"])
+def test_the_model_of_power_cuts_notices_a_folder_that_was_not_fsynced_in_its_parent(
+    row, parent, tmp_path, monkeypatch
+):
+    done = first_checkpoint(tmp_path, monkeypatch)
+    kept = [op for op in done if (op.kind, op.name) != ("sync-folder", parent)]
+    assert len(kept) < len(done)
+    left = shim.states({}, kept, since=len(kept))
+    found = [is_whole(state, tmp_path / "replay", "runs/new/checkpoints") for state in left]
+    assert True in found
+    assert False in found
 
 
 FAILURES = {

@@ -25,6 +25,7 @@ from w2v.files import (
     TEMP_PREFIX,
     fsync_folder,
     has_temporaries,
+    make_folder,
     sweep_temporaries,
     unreadable,
     unwritable,
@@ -259,7 +260,7 @@ def _turn(folder: Path) -> Iterator[None]:
     """
     handles: list[int] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if sys.platform != "win32":  # where a folder cannot be opened
             handles += [os.open(folder, os.O_RDONLY) for _ in range(2)]
     except OSError as error:
