@@ -85,7 +85,7 @@ LAYERS = {
     "checkpoints": 9,
     "learner": 9,
     "loop": 10,
-    "locks": 3,
+    "locks": 2,
     "resume": 10,
     "runs": 10,
     "metrics": 10,

@@ -162,7 +162,7 @@ def test_a_current_folder_that_is_gone(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(OSError, match="No such file|File exists"):
+    with pytest.raises(OSError, match=r"No such file|File exists"):
         make_folder(Path("new"))
 
 

@@ -17,13 +17,13 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from w2v.errors import DataError, StorageError
-from w2v.leaving import undoing
+from w2v.leaving import unbroken, undoing
 
 TEMP_PREFIX = ".w2v-tmp-"
 STALE_S = 24 * 60 * 60  # nothing is being written for that long
@@ -57,26 +57,11 @@ def atomic_path(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
     Raises:
         StorageError: the folder or the file cannot be written (full disk, permissions).
     """
-    try:
-        if make_parents:
-            make_folder(path.parent)
-        handle, name = tempfile.mkstemp(prefix=_temp_prefix(), dir=path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    temp = Path(name)
-    with undoing(temp.unlink):
-        try:
-            os.close(handle)
-            yield temp
-            with temp.open("r+b") as file:
-                os.fsync(file.fileno())
-            temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-            temp.replace(path)
-            fsync_folder(path.parent)
-        except OSError as error:
-            raise unwritable(path, error) from error
-        finally:
-            temp.unlink(missing_ok=True)
+    with _failing_as_unwritable(path), _temporary(path, make_parents=make_parents) as temp:
+        yield temp
+        _complete(temp, path)
+        temp.replace(path)
+        fsync_folder(path.parent)
 
 
 def require_writable(folder: Path) -> None:
@@ -98,18 +83,39 @@ def write_bytes(path: Path, data: bytes, *, make_parents: bool = True) -> None:
         file.write(data)
 
 
-def write_together(contents: Mapping[Path, bytes | memoryview]) -> None:
+def write_together(
+    contents: Mapping[Path, bytes | memoryview], *, first: Callable[[], None] = lambda: None
+) -> None:
     """Writes several files that belong together: all complete, then renamed one after the other.
 
-    A process that is killed leaves all old or all new, but for the instant of the renames; the
-    last of `contents` is renamed last, so it can vouch for the others. Raises `StorageError`.
+    A process that is killed, or a power cut, leaves all old or all new, but for the instant of the
+    renames, for whose end signals wait. The last of `contents` can vouch for the others: it is
+    renamed when their names are on disk.
+
+    Args:
+        contents: the bytes of each file.
+        first: is called when all is ready to be renamed; what it raises leaves all old.
+
+    Raises:
+        StorageError: a file cannot be written.
     """
-    with ExitStack() as renames:  # which end in reverse
-        for path, data in reversed(list(contents.items())):
-            file = renames.enter_context(atomic_write(path))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    *others, last = contents
+    with ExitStack() as temporaries:
+        temps = {}
+        for path, data in contents.items():
+            with _failing_as_unwritable(path):
+                temps[path] = temporaries.enter_context(_temporary(path))
+                temps[path].write_bytes(data)
+                _complete(temps[path], path)
+        first()
+        with unbroken():
+            for together in (others, [last]):
+                for path in together:
+                    with _failing_as_unwritable(path):
+                        temps[path].replace(path)
+                for folder in {path.parent for path in together}:
+                    with _failing_as_unwritable(folder):
+                        fsync_folder(folder)
 
 
 @contextmanager
@@ -288,6 +294,36 @@ def open_compressed(path: Path) -> IO[bytes]:
             return cast(IO[bytes], lzma.open(path, "rb"))
         case _:
             return path.open("rb")
+
+
+@contextmanager
+def _failing_as_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def _temporary(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
+    """Yields an empty file beside `path`, which vanishes unless it is renamed."""
+    if make_parents:
+        make_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=_temp_prefix(), dir=path.parent)
+    temp = Path(name)
+    with undoing(temp.unlink):
+        try:
+            os.close(handle)
+            yield temp
+        finally:
+            temp.unlink(missing_ok=True)
+
+
+def _complete(temp: Path, path: Path) -> None:
+    """Puts what was written on disk and gives it the mode that the file at `path` should have."""
+    with temp.open("r+b") as file:
+        os.fsync(file.fileno())
+    temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
 
 
 def _umask() -> int:

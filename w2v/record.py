@@ -6,7 +6,7 @@ A `Run`, perhaps a checkpoint, the reports and the learner enter; files of the r
 import logging
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
@@ -105,9 +105,18 @@ def open_run(run: Run, saved: Saved | None = None) -> Iterator[Path]:
 
 
 def finish_run(
-    run: Run, learner: Learner, last: Report, *, metrics: Path, saved: Saved | None = None
+    run: Run,
+    learner: Learner,
+    last: Report,
+    *,
+    metrics: Path,
+    saved: Saved | None = None,
+    first: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes config, metrics, words, vectors and run.json, which makes the run finished."""
+    """Writes config, metrics, words, vectors and run.json, which makes the run finished.
+
+    `first` is called before anything is written, and again before files are renamed.
+    """
     train_s, raw_words = last.run_seconds, last.epoch * run.corpus.raw_words
     outcome = {
         "steps": last.step,
@@ -132,6 +141,7 @@ def finish_run(
             run.folder.config: dump_yaml(run.config).encode(),
             run.folder.metrics: told,
         },
+        first=first,
     )
     if metrics != run.folder.metrics:
         metrics.unlink(missing_ok=True)

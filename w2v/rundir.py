@@ -19,7 +19,7 @@ Legend: V = words, <unk> included; D = dimensions.
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -156,6 +156,7 @@ class RunDir:
         context_VD: NDArray[np.float32],
         dropped: WordCounts | None = None,
         others: Mapping[Path, bytes] | None = None,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
         """Writes all that a finished run holds, together; equal values give equal bytes.
 
@@ -167,6 +168,7 @@ class RunDir:
             context_VD: the other table.
             dropped: words that got no vector.
             others: further files of the run, such as its config, by path.
+            first: is called before anything is written, and again before files are renamed.
 
         Raises:
             StorageError: a file cannot be written.
@@ -184,7 +186,8 @@ class RunDir:
             contents[self.dropped] = to_tsv(dropped).encode()
         digests = {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()}
         contents[self.info] = _as_info(info, finished=True, digests=digests)
-        write_together(contents)
+        first()
+        write_together(contents, first=first)
 
     def read_info(self) -> dict[str, Any]:
         """The content of run.json.

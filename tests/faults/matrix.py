@@ -1116,16 +1116,18 @@ _ROWS = (
     ),
     Row(
         "C17",
-        "the run folder is read-only, deleted meanwhile, replaced by a file",
-        "chmod, rm",
+        "the run folder is read-only; it is deleted, moved or replaced meanwhile",
+        "chmod, rm, mv",
         "train",
         {
             5: (
                 "cannot write {path}: {reason}",
                 "cannot write {path}: {folder} is read-only",
+                "{folder} was moved or replaced while training",
             )
         },
-        note="a read-only one is found before the text is touched",
+        note="a read-only one is found before the text is touched; training ends at the next "
+        "report, within a second or so, and writes nothing where another may train",
     ),
     Row(
         "C18",

@@ -27,6 +27,7 @@ from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
 from w2v.files import sha256
 from w2v.leaving import Wish
+from w2v.reporting import MetricsLog
 from w2v.rundir import RunDir
 
 KILLS, WHOLE_KILLS, SIGNALS = 1000, 100, 12  # of the slow tests
@@ -525,24 +526,102 @@ def test_a_read_only_folder_is_found_before_the_text_is_touched(row, options, tm
     expect(row, outcome, 5)
 
 
+def put_a_file(folder):
+    shutil.rmtree(folder)
+    folder.write_text("mine")
+
+
+def put_another(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / locks.NAME).write_text("1\n")
+
+
+AWAY = {
+    "deleted": shutil.rmtree,
+    "a file": put_a_file,
+    "another folder": put_another,
+    "moved": lambda folder: folder.rename(folder.with_name("moved")),
+}
+
+
 @pytest.mark.fault("C17")
-@pytest.mark.parametrize("becomes", ["nothing", "a file"])
-def test_a_folder_that_goes_away_meanwhile(row, becomes, cli, options, tmp_path, monkeypatch):
-    reports = training.reports
+@pytest.mark.parametrize("becomes", AWAY)
+def test_a_folder_that_goes_away_meanwhile_ends_training_soon(
+    row, becomes, cli, options, tmp_path, monkeypatch
+):
+    reports, steps = training.reports, []
+
+    def meanwhile(*arguments, **more):
+        for report in reports(*arguments, **more):
+            steps.append(report.step)
+            yield report
+            if report.epoch == 1 and report.epoch_ended:
+                until(lambda: complete(tmp_path / "run" / "checkpoints"))
+                AWAY[becomes](tmp_path / "run")
+
+    monkeypatch.setattr(training, "reports", meanwhile)
+    longer = [*options[:-1], "run", "-s", "train.epochs=20", "-q"]
+    message = expect(row, cli("train", *longer), 5)
+    assert "run was moved or replaced while training" in message
+    first, *others = steps[steps.index(42) :]
+    assert first == 42
+    assert len(others) == 1  # the next report was the last
+    if becomes == "a file":
+        assert (tmp_path / "run").read_text() == "mine"
+    elif becomes == "another folder":
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [locks.NAME]
+    else:
+        assert not (tmp_path / "run").exists()
+    if becomes == "moved":
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        resumed = cli("train", *longer, "--run", "moved", "--resume")
+        assert (resumed.code, resumed.out) == (0, "moved\n"), resumed.err
+
+
+@pytest.mark.fault("C17")
+@pytest.mark.parametrize("moment", ["a checkpoint", "the finished run"])
+def test_a_folder_that_goes_away_just_before_it_is_written_to(
+    row, moment, cli, options, tmp_path, monkeypatch
+):
+    """No report comes in between."""
+    if moment == "a checkpoint":
+        holder, name = MetricsLog, "sync"  # asked for by the writer of checkpoints, after the lock
+    else:
+        holder, name = training, "finish_run"
+    call = getattr(holder, name)
+
+    def late(*arguments, **more):
+        if (tmp_path / "run").exists():
+            shutil.rmtree(tmp_path / "run")
+        return call(*arguments, **more)
+
+    monkeypatch.setattr(holder, name, late)
+    expect(row, cli("train", *options, "-q"), 5)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.fault("C17")
+def test_a_trainer_whose_folder_was_deleted_leaves_the_next_one_alone(
+    row, cli, options, uninterrupted, tmp_path, monkeypatch
+):
+    reports, others = training.reports, []
 
     def meanwhile(*arguments, **more):
         for report in reports(*arguments, **more):
             yield report
-            if report.epoch == 1:
-                time.sleep(0.2)  # the first checkpoint is done
+            if report.epoch == 1 and report.epoch_ended:
+                until(lambda: complete(tmp_path / "run" / "checkpoints"))
                 shutil.rmtree(tmp_path / "run")
-                if becomes == "a file":
-                    (tmp_path / "run").write_text("mine")
+                others.append(process("train", *options, "-q", cwd=tmp_path))
 
     monkeypatch.setattr(training, "reports", meanwhile)
-    expect(row, cli("train", *options, "-q"), 5)
-    if becomes == "a file":
-        assert (tmp_path / "run").read_text() == "mine"
+    expect(row, cli("train", *options, "-s", "train.seed=2", "-q"), 5)
+    [second] = others
+    assert (second.code, second.out) == (0, "run\n"), second.err
+    assert sha256(tmp_path / "run" / "vectors.safetensors") == uninterrupted
+    assert RunDir(tmp_path / "run").is_finished()
 
 
 # --- signals ----------------------------------------------------------------------------------
