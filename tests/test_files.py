@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from w2v import files
+from w2v import files, leaving
 from w2v.errors import StorageError
 from w2v.files import (
     TEMP_PREFIX,
@@ -31,6 +31,7 @@ from w2v.files import (
     unwritable,
     write_bytes,
     write_text,
+    write_together,
 )
 from w2v.leaving import undo_all
 
@@ -164,6 +165,60 @@ def test_a_current_folder_that_is_gone(tmp_path, monkeypatch):
     (tmp_path / "gone").rmdir()
     with pytest.raises(OSError, match=r"No such file|File exists"):
         make_folder(Path("new"))
+
+
+def three(folder, text):
+    return {folder / name: text for name in ("a", "b", "last")}
+
+
+def test_files_that_belong_together_are_on_disk_before_the_first_is_renamed(tmp_path, monkeypatch):
+    done = []
+
+    def note(name):
+        call = getattr(os, name)
+
+        def noted(*arguments, **options):
+            done.append(name)
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(os, name, noted)
+
+    note("replace")
+    note("fsync")
+    write_together(three(tmp_path, b"new"), first=lambda: done.append("first"))
+    assert done == [
+        *["fsync"] * 3,
+        "first",
+        *["replace"] * 2,
+        "fsync",  # the folder: what vouches for the others comes when they are there
+        "replace",
+        "fsync",
+    ]
+    assert {path.read_bytes() for path in three(tmp_path, b"")} == {b"new"}
+
+
+def test_files_that_belong_together_stay_where_they_must_not_be_replaced(tmp_path):
+    def refuse():
+        raise StorageError("not here")
+
+    for path in three(tmp_path, b""):
+        path.write_bytes(b"old")
+    with pytest.raises(StorageError, match="not here"):
+        write_together(three(tmp_path, b"new"), first=refuse)
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+    assert len(names(tmp_path)) == 3
+
+
+def test_who_wants_to_leave_waits_for_the_renames(tmp_path, monkeypatch):
+    replace, left = os.replace, []
+
+    def asked(source, target):
+        leaving.leave(lambda: left.append({path.read_bytes() for path in three(tmp_path, b"")}))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", asked)
+    write_together(three(tmp_path, b"new"))
+    assert left == [{b"new"}] * 3
 
 
 def test_text_is_utf8_with_plain_line_ends(tmp_path):

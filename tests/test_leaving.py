@@ -63,6 +63,40 @@ def test_the_command_that_goes_on():
     assert signals.resuming([*given, "--resume"]) == signals.resuming(given)
 
 
+def test_what_is_unbroken_is_ended_first():
+    said = []
+    with leaving.unbroken():
+        leaving.leave(lambda: said.append("first"))
+        with leaving.unbroken():
+            leaving.leave(lambda: said.append("second"))
+        assert said == []
+        said.append("done")
+    assert said == ["done", "first", "second"]
+    leaving.leave(lambda: said.append("at once"))
+    assert said[-1] == "at once"
+
+
+def test_what_fails_unbroken_lets_go_too():
+    said = []
+
+    def fail():
+        with leaving.unbroken():
+            leaving.leave(lambda: said.append("left"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert said == ["left"]
+
+
+def test_it_can_be_gone_on_with_once_something_is_saved(tmp_path):
+    with leaving.resumable((tmp_path / "saved").exists):
+        assert not leaving.can_go_on()
+        (tmp_path / "saved").write_text("")
+        assert leaving.can_go_on()
+    assert not leaving.can_go_on()
+
+
 CALLBACK = """
 import os, signal, weakref
 from w2v.cli.signals import install

@@ -274,7 +274,24 @@ def _read(path: Path, info: Mapping[str, Any]) -> Bytes:
     expected = digests.get(path.name) if isinstance(digests, dict) else None
     if not isinstance(expected, str):
         raise DataError(f"{path.parent / INFO} is damaged: it has no SHA-256 of {path.name}")
-    return read_verified(path, expected, said_by=INFO)
+    try:
+        return read_verified(path, expected, said_by=INFO)
+    except DataError as error:
+        error.hint = _remedy(path.parent, info) or error.hint
+        raise
+
+
+def _remedy(run: Path, info: Mapping[str, Any]) -> str | None:
+    """What mends files that are not those run.json tells of, where that is known.
+
+    Checkpoints of another run than it tells of are those of a run that was ended while its files
+    took the place of the old ones.
+    """
+    for path in (run / CHECKPOINTS).glob("step-*.json"):
+        with suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
+            if json.loads(path.read_bytes())["run"]["started_at"] != info.get("started_at"):
+                return "a newer run was cut short while it replaced this one: w2v train --resume"
+    return None
 
 
 def _read_text(path: Path, info: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from w2v import checkpoints, locks, resume, training
 from w2v.checkpoints import complete, tensors_of
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
-from w2v.files import sha256
+from w2v.files import sha256, write_together
 from w2v.leaving import Wish
 from w2v.reporting import MetricsLog
 from w2v.rundir import RunDir
@@ -222,6 +222,23 @@ def test_folders_that_were_made_outlast_a_power_cut(row, tmp_path, monkeypatch):
     assert len(left) >= len(shim.LOSSES)
     for state in left:
         assert is_whole(state, tmp_path / "replay", "runs/new/checkpoints")
+
+
+@pytest.mark.fault("C3")
+def test_what_vouches_for_other_files_is_never_left_without_them(row, tmp_path, monkeypatch):
+    start = dict.fromkeys(("a", "b", "run.json"), b"old")
+    shim.put(tmp_path / "run", start)
+    new = {tmp_path / "run" / name: b"new" for name in start}
+    with shim.recording(tmp_path / "run", monkeypatch) as operations:
+        write_together(new)
+    left = {tuple(state[name] for name in start) for state in shim.states(start, operations)}
+    assert {state for state in left if state[-1] == b"new"} == {(b"new",) * 3}
+    assert (b"old",) * 3 in left
+    for forgotten in ("sync", "sync-folder"):
+        first = next(operation for operation in operations if operation.kind == forgotten)
+        kept = [operation for operation in operations if operation is not first]
+        left = {tuple(state[name] for name in start) for state in shim.states(start, kept)}
+        assert {state for state in left if state[-1] == b"new"} != {(b"new",) * 3}
 
 
 @pytest.mark.fault("C3")
@@ -770,6 +787,95 @@ def silent_server():
     """Listens, and answers nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/ptb.zip"
+
+
+RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from w2v import record, training
+from w2v.cli import signals
+from w2v.cli.main import main
+from w2v.files import write_together
+
+number, at = int(sys.argv[1]), int(sys.argv[2])  # the signal, and before which rename it comes
+finish, replace, fsync = training.finish_run, os.replace, os.fsync
+done = []
+
+def finishing(*arguments, **options):
+    def replaced(source, target):
+        done.append(target)
+        if len(done) == at:
+            os.kill(os.getpid(), number)
+        replace(source, target)
+
+    def fsynced(handle):
+        if at == 0:
+            os.kill(os.getpid(), number)
+        fsync(handle)
+
+    os.replace, os.fsync = replaced, fsynced
+    finish(*arguments, **options)
+
+training.finish_run = finishing
+signals.install()
+sys.argv[:] = ["w2v", *sys.argv[3:]]
+main()
+"""
+
+
+def in_the_last_write(number, at, arguments, tmp_path):
+    """Trains; a signal comes before a rename of the finished run's files, or before all."""
+    script = ("-c", RENAMES, int(number), at, "train", *arguments, "-q")
+    return process(*script, cwd=tmp_path, module=None)
+
+
+@pytest.mark.fault("C13")
+@pytest.mark.parametrize("at", [0, 1, 5, 6])
+def test_a_signal_in_the_last_write_says_how_to_go_on_and_spoils_nothing(
+    row, at, cli, options, uninterrupted, tmp_path
+):
+    run = RunDir(tmp_path / "run")
+    assert cli("train", *options, "-q", "-s", "train.seed=2").code == 0
+    old = sha256(run.vectors)
+    outcome = in_the_last_write(signal.SIGTERM, at, [*options, "--force"], tmp_path)
+    assert expect(row, outcome, 143) == "ended by SIGTERM"
+    assert "hint: to go on: w2v train " in outcome.err
+    assert outcome.err.endswith(" --resume\n")
+    assert sha256(run.vectors) == (uninterrupted if at else old)
+    assert len(run.load_vectors()) == 18
+    assert not (run.path / locks.NAME).exists()
+    assert cli("train", *options, "--resume", "-q").code == 0
+    assert sha256(run.vectors) == uninterrupted
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("at", [1, 5, 6])
+def test_a_run_that_was_killed_while_it_replaced_another_says_how_to_end_it(
+    row, at, cli, options, uninterrupted, tmp_path
+):
+    assert cli("train", *options, "-q", "-s", "train.seed=2").code == 0
+    killed = in_the_last_write(signal.SIGKILL, at, [*options, "--force"], tmp_path)
+    assert killed.code == -signal.SIGKILL
+    asked = cli("similar", "apple0", "--run", "run")
+    if at == 1:
+        assert asked.code == 0
+    else:
+        assert asked.code == 4
+        assert re.search("^hint: .*: w2v train --resume$", asked.err, re.MULTILINE), asked.err
+    assert cli("train", *options, "--resume", "-q").code == 0
+    assert cli("similar", "apple0", "--run", "run").code == 0
+    assert sha256(tmp_path / "run" / "vectors.safetensors") == uninterrupted
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(options, tmp_path):
+    script = (
+        "import os, signal; from w2v import training; from w2v.__main__ import main\n"
+        "training.make_learner = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "main()"
+    )
+    done = process("-c", script, "train", *options, "-q", cwd=tmp_path, module=None)
+    assert (done.code, done.err) == (143, "w2v: error: ended by SIGTERM\n")
+    assert not (tmp_path / "run").exists()
 
 
 SLOW_SAVE = """
