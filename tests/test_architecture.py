@@ -36,6 +36,7 @@ PACKAGE = ROOT / "w2v"
 LAYERS = {
     "errors": 0,
     "leaving": 0,
+    "flocks": 0,
     "names": 0,
     "preflight": 2,
     "sentences": 0,
@@ -86,6 +87,7 @@ LAYERS = {
     "learner": 9,
     "loop": 10,
     "locks": 2,
+    "folders": 3,
     "resume": 10,
     "runs": 10,
     "metrics": 10,

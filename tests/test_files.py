@@ -4,12 +4,8 @@ import gzip
 import hashlib
 import lzma
 import os
-import platform
 import shutil
 import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,21 +15,17 @@ from w2v import files, leaving
 from w2v.errors import StorageError
 from w2v.files import (
     TEMP_PREFIX,
-    atomic_folder,
     atomic_write,
     make_folder,
     open_compressed,
     require_writable,
     sha256,
-    swapped_folder,
-    sweep_stale,
     sweep_temporaries,
     unwritable,
     write_bytes,
     write_text,
     write_together,
 )
-from w2v.leaving import undo_all
 
 NOT_AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 
@@ -335,132 +327,3 @@ def test_compressed_or_plain(tmp_path, name, pack):
     (tmp_path / name).write_bytes(pack(b"one\ntwo\n"))
     with open_compressed(tmp_path / name) as file:
         assert file.read() == b"one\ntwo\n"
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "made" / "folder"
-
-    def fail_in_the_middle():
-        with atomic_folder(target, proof="p") as build:
-            (build / "p").write_text("half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_in_the_middle()
-    assert list(target.parent.iterdir()) == []
-    with atomic_folder(target, proof="p") as build:
-        (build / "p").write_text("whole")
-        assert not target.exists()
-    assert (target / "p").read_text() == "whole"
-    assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_folder_that_came_in_between_is_kept(tmp_path):
-    target = tmp_path / "folder"
-
-    def overtaken(name):
-        with atomic_folder(target, proof="p") as build:
-            (build / "p").write_text("ours")
-            target.mkdir()
-            (target / name).write_text("theirs")
-
-    overtaken("p")
-    assert (target / "p").read_text() == "theirs"
-    with pytest.raises(StorageError, match="cannot write"):
-        overtaken("unproven")
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def written_folder(target, content):
-    with swapped_folder(target) as build:
-        (build / "a").write_text(content)
-
-
-def test_a_folder_takes_the_place_of_another_when_it_is_whole(tmp_path):
-    target = tmp_path / "made" / "folder"
-    with swapped_folder(target) as build:
-        (build / "a").write_text("old")
-        assert not target.exists()
-        assert build.parent == target.parent
-    assert (target / "a").read_text() == "old"
-    (target / "more").write_text("old too")
-    with swapped_folder(target) as build:
-        (build / "a").write_text("new")
-        assert names(target) == ["a", "more"]
-    assert (target / "a").read_text() == "new"
-    assert names(target) == ["a"]
-    assert names(target.parent) == ["folder"]
-
-
-@pytest.mark.parametrize("step", ["fsync", "rename"])
-@pytest.mark.parametrize("nth", [1, 2])
-def test_a_swap_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, step, nth):
-    target = tmp_path / "folder"
-    written_folder(target, "old")
-    calls, real = [], getattr(os, step)
-
-    def refuse(*arguments):
-        calls.append(arguments)
-        if len(calls) == nth:
-            raise OSError(errno.EIO, "Input/output error")
-        return real(*arguments)
-
-    monkeypatch.setattr(os, step, refuse)
-    with pytest.raises(StorageError, match=r"cannot write .*folder: Input/output error"):
-        written_folder(target, "new")
-    assert len(calls) >= nth
-    assert (target / "a").read_text() == "old"
-    assert names(tmp_path) == ["folder"]
-
-
-def test_a_swap_that_is_told_to_leave_puts_the_old_folder_back(tmp_path, monkeypatch):
-    target = tmp_path / "folder"
-    written_folder(target, "old")
-    between = []
-
-    def rename(*arguments, real=os.rename):
-        real(*arguments)
-        if not between:
-            between.append(target.exists())
-            undo_all()
-            between.append((target / "a").read_text())
-            raise SystemExit
-
-    monkeypatch.setattr(os, "rename", rename)
-    with pytest.raises(SystemExit):
-        written_folder(target, "new")
-    assert between == [False, "old"]
-    assert names(tmp_path) == ["folder"]
-
-
-def test_a_file_in_the_place_of_a_swapped_folders_parent(tmp_path):
-    (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(StorageError, match="cannot write"):
-        written_folder(tmp_path / "file" / "folder", "new")
-    assert names(tmp_path) == ["file"]
-
-
-def test_what_the_dead_left_is_swept_and_what_is_a_day_old(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    here, old_s = f"{TEMP_PREFIX}{platform.node()}", time.time() - 25 * 60 * 60
-    kept = [f"{here}-{os.getpid()}-new", f"{TEMP_PREFIX}elsewhere-{dead.pid}-new", f"{here}-x-new"]
-    gone = [f"{here}-{dead.pid}-new", f"{here}-{os.getpid()}-old", f"{TEMP_PREFIX}elsewhere-1-old"]
-    for name in (*kept, *gone, "a.txt-old"):
-        (tmp_path / name).write_bytes(b"half")
-        if name.endswith("old"):
-            os.utime(tmp_path / name, (old_s, old_s))
-    folder = tmp_path / f"{here}-{dead.pid}-folder"
-    folder.mkdir()
-    (folder / "half").write_bytes(b"")
-    sweep_stale(tmp_path)
-    assert names(tmp_path) == sorted([*kept, "a.txt-old"])
-    sweep_stale(tmp_path / "nowhere")
-
-
-def test_temporaries_tell_whose_they_are(tmp_path):
-    with atomic_write(tmp_path / "a.txt"):
-        [name] = names(tmp_path)
-        assert name.startswith(f"{TEMP_PREFIX}{platform.node()}-{os.getpid()}-")
-        sweep_stale(tmp_path)
-        assert names(tmp_path) == [name]

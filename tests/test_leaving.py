@@ -12,7 +12,8 @@ import pytest
 import w2v
 from w2v import leaving
 from w2v.cli import signals
-from w2v.files import atomic_folder, atomic_write
+from w2v.files import atomic_write
+from w2v.folders import atomic_folder
 
 
 def test_the_latest_is_undone_first_and_what_is_done_is_not():

@@ -1,8 +1,10 @@
 """Files written whole or not at all, their digests, and text that may be compressed.
 
-Every write of the package, but for the growing `metrics.jsonl`, goes through `atomic_path`: a
-unique temporary file in the target's own folder, flushed and fsynced, moved over the target in one
-step, the folder fsynced. A reader therefore sees the old file or the complete new one.
+What the package writes goes through `atomic_path` or `write_together`: a unique temporary file in
+the target's own folder, flushed and fsynced, moved over the target in one step, the folder fsynced.
+A reader therefore sees the old file or the complete new one. Three files are written in place, for
+nobody takes them for something else when they are cut short: `metrics.jsonl`, which grows line by
+line, `.w2v-lock`, and the report of a bug.
 """
 
 import bz2
@@ -11,22 +13,19 @@ import gzip
 import hashlib
 import lzma
 import os
-import platform
-import re
-import secrets
 import shutil
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from w2v.errors import DataError, StorageError
+from w2v.flocks import claimed
 from w2v.leaving import unbroken, undoing
 
 TEMP_PREFIX = ".w2v-tmp-"
-STALE_S = 24 * 60 * 60  # nothing is being written for that long
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 
 
@@ -118,80 +117,6 @@ def write_together(
                         fsync_folder(folder)
 
 
-@contextmanager
-def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
-    """Yields a new folder beside `target` that becomes it if the block ends well.
-
-    Two processes may build at once: both build the same, and the later one lets its own go.
-
-    Args:
-        target: replaced where it is there already.
-        proof: the name of the file that is written last; it shows that another process was first.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    build = _temp_beside(target)
-
-    def clear() -> None:
-        shutil.rmtree(build, ignore_errors=True)
-
-    try:
-        make_folder(target.parent)
-        sweep_stale(target.parent)
-        shutil.rmtree(target, ignore_errors=True)
-        build.mkdir()
-        with undoing(clear):
-            yield build
-        try:
-            build.rename(target)
-        except OSError:
-            if not (target / proof).exists():
-                raise
-        fsync_folder(target.parent)
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        clear()
-
-
-@contextmanager
-def swapped_folder(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target`, for files, that takes its place if the block ends well.
-
-    What is there stays until then, and is removed whole. A process that is killed leaves the old
-    folder or the new one, but for the instant between two renames, when there is neither.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    build, old = _temp_beside(target), _temp_beside(target)
-
-    def restore() -> None:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for left in (build, old):
-            shutil.rmtree(left, ignore_errors=True)
-
-    try:
-        make_folder(target.parent)
-        with undoing(restore):
-            build.mkdir()
-            yield build
-            for path in build.iterdir():
-                with path.open("r+b") as file:
-                    os.fsync(file.fileno())
-            fsync_folder(build)
-            if target.exists():
-                target.rename(old)
-            build.rename(target)
-        fsync_folder(target.parent)
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        restore()
-
-
 def write_text(path: Path, text: str) -> None:
     r"""Writes `text` as UTF-8 with `\n` line ends, whole or not at all. Raises `StorageError`."""
     write_bytes(path, text.encode())
@@ -262,21 +187,6 @@ def sweep_temporaries(folder: Path) -> None:
             stray.unlink(missing_ok=True)
 
 
-def sweep_stale(folder: Path) -> None:
-    """Removes what killed processes left half-written in `folder`, and nothing of a live one.
-
-    Stale is what a process of this machine made that is gone, and whatever is a day old.
-    """
-    for stray in folder.glob(f"{TEMP_PREFIX}*"):
-        with suppress(OSError):  # another process was first, or it is another user's
-            if not _is_stale(stray):
-                continue
-            if stray.is_dir():
-                shutil.rmtree(stray)
-            else:
-                stray.unlink()
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -306,17 +216,32 @@ def _failing_as_unwritable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _temporary(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
-    """Yields an empty file beside `path`, which vanishes unless it is renamed."""
+    """Yields an empty file beside `path`, which vanishes unless it is renamed.
+
+    It is locked meanwhile: who could take the lock would know it for a stray.
+    """
     if make_parents:
         make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=_temp_prefix(), dir=path.parent)
-    temp = Path(name)
+    temp, handle = _new(path.parent)
     with undoing(temp.unlink):
         try:
-            os.close(handle)
             yield temp
         finally:
             temp.unlink(missing_ok=True)
+            if handle is not None:
+                os.close(handle)
+
+
+def _new(folder: Path) -> tuple[Path, int | None]:
+    """A new file, and what holds its lock."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=folder)
+        if sys.platform == "win32":  # where an open file cannot be renamed
+            os.close(handle)
+            return Path(name), None
+        if claimed(handle, Path(name)):
+            return Path(name), handle
+        os.close(handle)
 
 
 def _complete(temp: Path, path: Path) -> None:
@@ -330,26 +255,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _temp_prefix() -> str:
-    """How the names of this process's temporaries begin: they tell whose they are."""
-    return f"{TEMP_PREFIX}{platform.node()}-{os.getpid()}-"
-
-
-def _temp_beside(target: Path) -> Path:
-    return target.with_name(f"{_temp_prefix()}{secrets.token_hex(4)}")
-
-
-def _is_stale(stray: Path) -> bool:
-    if time.time() - stray.stat().st_mtime > STALE_S:
-        return True
-    made_here = re.escape(f"{TEMP_PREFIX}{platform.node()}-")
-    maker = re.match(rf"{made_here}([0-9]{{1,9}})-", stray.name)
-    if maker is None or os.name != "posix":  # elsewhere signal 0 is no question
-        return False
-    try:
-        os.kill(int(maker[1]), 0)
-    except OSError as error:  # it may live, under another user
-        return isinstance(error, ProcessLookupError)
-    return False

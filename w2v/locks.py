@@ -1,6 +1,6 @@
-"""The lock of a run folder: one trainer at a time; and the system's locks, which it is made of.
+"""The lock of a run folder: one trainer at a time.
 
-It is an advisory lock of the system on `.w2v-lock` in the folder, so it ends with the process that
+It is a lock of the system (`flocks`) on `.w2v-lock` in the folder, so it ends with the process that
 holds it, however that ends; the process id in the file only serves to name the holder. Whoever
 has the lock removes the file at the end. A lock is worth something only while its file is the one
 at that path: a folder that is moved or replaced takes it away, and `Lock.require_ours` notices.
@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,10 +18,8 @@ from pathlib import Path
 
 from w2v.errors import StorageError
 from w2v.files import make_folder, unwritable
+from w2v.flocks import locked
 from w2v.leaving import undoing
-
-if sys.platform != "win32":
-    import fcntl
 
 NAME = ".w2v-lock"
 # A pipe in the file's place must not block us, nor a link let us write to what it leads to.
@@ -115,22 +112,6 @@ def require_free(folder: Path) -> None:
                 raise _in_use(folder, handle)
     finally:
         os.close(handle)
-
-
-def locked(handle: int, *, shared: bool = False, wait: bool = False) -> bool:
-    """Locks an open file or folder until its handle is closed; False where another has it.
-
-    Raises:
-        OSError: there are no locks here.
-    """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, "no locks of files that others may read")
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _taken(path: Path, made: list[Path]) -> int:

@@ -1,8 +1,10 @@
 """Rows C: checkpoints, resuming, signals, locks."""
 
 import errno
+import io
 import json
 import os
+import platform
 import random
 import re
 import shlex
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import datetime
 
 import pytest
 import safetensors.torch
@@ -21,11 +24,11 @@ import torch
 from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
-from w2v import checkpoints, locks, resume, training
+from w2v import checkpoints, locks, resume, rundir, training
 from w2v.checkpoints import complete, tensors_of
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
-from w2v.files import sha256, write_together
+from w2v.files import TEMP_PREFIX, sha256, write_together
 from w2v.leaving import Wish
 from w2v.reporting import MetricsLog
 from w2v.rundir import RunDir
@@ -261,6 +264,47 @@ FAILURES = {
     "EFBIG": ("replace", "File too large"),
     "EIO": ("close", "Input/output error"),
 }
+
+
+@pytest.mark.fault("C4")
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_disk_that_tells_at_the_close_what_it_could_not_write(
+    row, suffix, cli, options, tmp_path, monkeypatch
+):
+    """As network file systems do; the bytes were taken before."""
+    write, opened, closed = checkpoints.save, io.open, []
+    wanted = {".safetensors": "r+b", ".json": "w+b"}[suffix]  # to fsync it; to write it
+
+    def refusing(path, mode="r", *arguments, **more):
+        file = opened(path, mode, *arguments, **more)
+        if mode == wanted and not closed:
+            close = file.close
+
+            def refuse():
+                file.flush()
+                closed.append(os.fstat(file.fileno()).st_size)
+                close()
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+            file.close = refuse
+        return file
+
+    def second_fails(*arguments, **more):
+        if more["report"].epoch == 1:
+            return write(*arguments, **more)
+        with monkeypatch.context() as patch:
+            patch.setattr(io, "open", refusing)
+            return write(*arguments, **more)
+
+    monkeypatch.setattr(checkpoints, "save", second_fails)
+    message = expect(row, cli("train", *options, "-q"), 5)
+    assert f"step-84{suffix}: Disk quota exceeded" in message
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    [size] = closed
+    assert size > 500  # after the bytes were written
+    assert resume.newest(tmp_path / "run" / "checkpoints").state.step == 42
+    assert cli("train", *options, "-q", "--resume").code == 0
 
 
 @pytest.mark.fault("C4")
@@ -525,13 +569,30 @@ def expect_ok(outcome):
 
 @pytest.mark.fault("C18")
 def test_clocks_and_process_ids_and_host_names_do_not_matter(
-    row, cli, options, stopped, uninterrupted, monkeypatch
+    row, cli, options, stopped, uninterrupted, tmp_path, monkeypatch
 ):
     (stopped.path / locks.NAME).write_text("1\n")  # of a process that lives, yet trains nothing
-    monkeypatch.setattr("platform.node", lambda: "renamed")
-    monkeypatch.setattr(time, "time", lambda: 1.0)
+    # A killed build of a text, as if of a process that lives on a host that was renamed.
+    [corpus] = (tmp_path / "data" / "corpora").iterdir()
+    stray = corpus.rename(corpus.with_name(f"{TEMP_PREFIX}{platform.node()}-renamed-1-ab"))
+    asked = []
+
+    class SetBack(datetime):
+        """A clock that stands, long before the run began."""
+
+        @classmethod
+        def now(cls, tz=None):
+            asked.append(tz)
+            return datetime.fromtimestamp(1.0, tz)
+
+    for module in (training, rundir):
+        monkeypatch.setattr(module, "datetime", SetBack)
+    for age, path in enumerate(complete(stopped.checkpoints)):
+        os.utime(path, (4e9 - age, 4e9 - age))  # the newest is the oldest, and yet to come
     expect(row, cli("train", *options, "--resume", "-q"), 0)
+    assert len(asked) >= 2  # when it began, and when it ended
     assert sha256(stopped.vectors) == uninterrupted
+    assert not stray.exists()
 
 
 @pytest.mark.fault("C17")
@@ -903,7 +964,9 @@ def test_a_second_signal_leaves_at_once(row, options, tmp_path):
         process_.send_signal(signal.SIGINT)
         assert process_.stdout.readline() == "saving\n"
         process_.send_signal(signal.SIGINT)
-        assert ended(process_, row=row, within_s=1.0)[0] == 130
+        code, errors = ended(process_, row=row, within_s=1.0)
+        assert code == 130
+        assert re.search("^hint: to go on: .* --resume$", errors, re.MULTILINE), errors
     assert resume.newest(tmp_path / "run" / "checkpoints").state.step % 42 == 0
 
 
