@@ -4,33 +4,28 @@ import gzip
 import hashlib
 import lzma
 import os
-import platform
 import shutil
 import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from w2v import files, leaving
 from w2v.errors import StorageError
 from w2v.files import (
     TEMP_PREFIX,
-    atomic_folder,
     atomic_write,
+    make_folder,
     open_compressed,
     require_writable,
     sha256,
-    swapped_folder,
-    sweep_stale,
     sweep_temporaries,
     unwritable,
     write_bytes,
     write_text,
+    write_together,
 )
-from w2v.leaving import undo_all
 
 NOT_AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 
@@ -126,6 +121,96 @@ def test_a_replaced_file_keeps_its_mode(tmp_path, umask):
     path.chmod(0o640)
     write_bytes(path, b"new")
     assert mode(path) == 0o640
+
+
+def test_a_folder_is_made_with_those_it_lies_in_and_their_names_are_fsynced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "fsync_folder", synced.append)
+    a, b, c = tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"
+    assert make_folder(b) == [a, b]
+    assert synced == [tmp_path, a]
+    assert make_folder(c, parents=False) == [c]
+    assert make_folder(c) == []
+    assert synced == [tmp_path, a, b]
+
+
+@pytest.mark.parametrize(
+    ("inside", "error"), [("file", FileExistsError), ("file/deeper", FileExistsError)]
+)
+def test_a_folder_cannot_be_made_of_a_file(tmp_path, inside, error):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(error):
+        make_folder(tmp_path / inside)
+
+
+def test_a_folder_alone_is_not_made_where_its_parent_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        make_folder(tmp_path / "a" / "b", parents=False)
+    with pytest.raises(StorageError, match="No such file"):
+        write_bytes(tmp_path / "a" / "b.txt", b"", make_parents=False)
+    assert names(tmp_path) == []
+
+
+def test_a_current_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OSError, match=r"No such file|File exists"):
+        make_folder(Path("new"))
+
+
+def three(folder, text):
+    return {folder / name: text for name in ("a", "b", "last")}
+
+
+def test_files_that_belong_together_are_on_disk_before_the_first_is_renamed(tmp_path, monkeypatch):
+    done = []
+
+    def note(name):
+        call = getattr(os, name)
+
+        def noted(*arguments, **options):
+            done.append(name)
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(os, name, noted)
+
+    note("replace")
+    note("fsync")
+    write_together(three(tmp_path, b"new"), first=lambda: done.append("first"))
+    assert done == [
+        *["fsync"] * 3,
+        "first",
+        *["replace"] * 2,
+        "fsync",  # the folder: what vouches for the others comes when they are there
+        "replace",
+        "fsync",
+    ]
+    assert {path.read_bytes() for path in three(tmp_path, b"")} == {b"new"}
+
+
+def test_files_that_belong_together_stay_where_they_must_not_be_replaced(tmp_path):
+    def refuse():
+        raise StorageError("not here")
+
+    for path in three(tmp_path, b""):
+        path.write_bytes(b"old")
+    with pytest.raises(StorageError, match="not here"):
+        write_together(three(tmp_path, b"new"), first=refuse)
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+    assert len(names(tmp_path)) == 3
+
+
+def test_who_wants_to_leave_waits_for_the_renames(tmp_path, monkeypatch):
+    replace, left = os.replace, []
+
+    def asked(source, target):
+        leaving.leave(lambda: left.append({path.read_bytes() for path in three(tmp_path, b"")}))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", asked)
+    write_together(three(tmp_path, b"new"))
+    assert left == [{b"new"}] * 3
 
 
 def test_text_is_utf8_with_plain_line_ends(tmp_path):
@@ -242,132 +327,3 @@ def test_compressed_or_plain(tmp_path, name, pack):
     (tmp_path / name).write_bytes(pack(b"one\ntwo\n"))
     with open_compressed(tmp_path / name) as file:
         assert file.read() == b"one\ntwo\n"
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "made" / "folder"
-
-    def fail_in_the_middle():
-        with atomic_folder(target, proof="p") as build:
-            (build / "p").write_text("half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_in_the_middle()
-    assert list(target.parent.iterdir()) == []
-    with atomic_folder(target, proof="p") as build:
-        (build / "p").write_text("whole")
-        assert not target.exists()
-    assert (target / "p").read_text() == "whole"
-    assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_folder_that_came_in_between_is_kept(tmp_path):
-    target = tmp_path / "folder"
-
-    def overtaken(name):
-        with atomic_folder(target, proof="p") as build:
-            (build / "p").write_text("ours")
-            target.mkdir()
-            (target / name).write_text("theirs")
-
-    overtaken("p")
-    assert (target / "p").read_text() == "theirs"
-    with pytest.raises(StorageError, match="cannot write"):
-        overtaken("unproven")
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def written_folder(target, content):
-    with swapped_folder(target) as build:
-        (build / "a").write_text(content)
-
-
-def test_a_folder_takes_the_place_of_another_when_it_is_whole(tmp_path):
-    target = tmp_path / "made" / "folder"
-    with swapped_folder(target) as build:
-        (build / "a").write_text("old")
-        assert not target.exists()
-        assert build.parent == target.parent
-    assert (target / "a").read_text() == "old"
-    (target / "more").write_text("old too")
-    with swapped_folder(target) as build:
-        (build / "a").write_text("new")
-        assert names(target) == ["a", "more"]
-    assert (target / "a").read_text() == "new"
-    assert names(target) == ["a"]
-    assert names(target.parent) == ["folder"]
-
-
-@pytest.mark.parametrize("step", ["fsync", "rename"])
-@pytest.mark.parametrize("nth", [1, 2])
-def test_a_swap_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, step, nth):
-    target = tmp_path / "folder"
-    written_folder(target, "old")
-    calls, real = [], getattr(os, step)
-
-    def refuse(*arguments):
-        calls.append(arguments)
-        if len(calls) == nth:
-            raise OSError(errno.EIO, "Input/output error")
-        return real(*arguments)
-
-    monkeypatch.setattr(os, step, refuse)
-    with pytest.raises(StorageError, match=r"cannot write .*folder: Input/output error"):
-        written_folder(target, "new")
-    assert len(calls) >= nth
-    assert (target / "a").read_text() == "old"
-    assert names(tmp_path) == ["folder"]
-
-
-def test_a_swap_that_is_told_to_leave_puts_the_old_folder_back(tmp_path, monkeypatch):
-    target = tmp_path / "folder"
-    written_folder(target, "old")
-    between = []
-
-    def rename(*arguments, real=os.rename):
-        real(*arguments)
-        if not between:
-            between.append(target.exists())
-            undo_all()
-            between.append((target / "a").read_text())
-            raise SystemExit
-
-    monkeypatch.setattr(os, "rename", rename)
-    with pytest.raises(SystemExit):
-        written_folder(target, "new")
-    assert between == [False, "old"]
-    assert names(tmp_path) == ["folder"]
-
-
-def test_a_file_in_the_place_of_a_swapped_folders_parent(tmp_path):
-    (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(StorageError, match="cannot write"):
-        written_folder(tmp_path / "file" / "folder", "new")
-    assert names(tmp_path) == ["file"]
-
-
-def test_what_the_dead_left_is_swept_and_what_is_a_day_old(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    here, old_s = f"{TEMP_PREFIX}{platform.node()}", time.time() - 25 * 60 * 60
-    kept = [f"{here}-{os.getpid()}-new", f"{TEMP_PREFIX}elsewhere-{dead.pid}-new", f"{here}-x-new"]
-    gone = [f"{here}-{dead.pid}-new", f"{here}-{os.getpid()}-old", f"{TEMP_PREFIX}elsewhere-1-old"]
-    for name in (*kept, *gone, "a.txt-old"):
-        (tmp_path / name).write_bytes(b"half")
-        if name.endswith("old"):
-            os.utime(tmp_path / name, (old_s, old_s))
-    folder = tmp_path / f"{here}-{dead.pid}-folder"
-    folder.mkdir()
-    (folder / "half").write_bytes(b"")
-    sweep_stale(tmp_path)
-    assert names(tmp_path) == sorted([*kept, "a.txt-old"])
-    sweep_stale(tmp_path / "nowhere")
-
-
-def test_temporaries_tell_whose_they_are(tmp_path):
-    with atomic_write(tmp_path / "a.txt"):
-        [name] = names(tmp_path)
-        assert name.startswith(f"{TEMP_PREFIX}{platform.node()}-{os.getpid()}-")
-        sweep_stale(tmp_path)
-        assert names(tmp_path) == [name]

@@ -2,7 +2,6 @@ import gzip
 import hashlib
 import json
 import os
-import platform
 import re
 import struct
 import subprocess
@@ -892,14 +891,12 @@ def test_projector_tables_are_replaced_only_by_force(tmp_path):
 
 
 def test_an_export_sweeps_what_killed_ones_left(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    here = f"{files.TEMP_PREFIX}{platform.node()}-"
-    (tmp_path / f"{here}{dead.pid}-abc").write_bytes(b"half")
-    (tmp_path / f"{here}{dead.pid}-folder").mkdir()
-    (tmp_path / f"{here}{os.getpid()}-abc").write_bytes(b"at work")
-    formats.write(SMALL, tmp_path / "v.txt")
-    assert tree(tmp_path).keys() == {f"{here}{os.getpid()}-abc", "v.txt"}
+    with files.atomic_write(tmp_path / "later"):
+        [at_work] = tree(tmp_path)
+        (tmp_path / f"{files.TEMP_PREFIX}abc").write_bytes(b"half")
+        (tmp_path / f"{files.TEMP_PREFIX}folder").mkdir()
+        formats.write(SMALL, tmp_path / "v.txt")
+        assert tree(tmp_path).keys() == {at_work, "v.txt"}
 
 
 def test_a_link_is_followed(tmp_path):

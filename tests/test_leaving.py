@@ -12,7 +12,8 @@ import pytest
 import w2v
 from w2v import leaving
 from w2v.cli import signals
-from w2v.files import atomic_folder, atomic_write
+from w2v.files import atomic_write
+from w2v.folders import atomic_folder
 
 
 def test_the_latest_is_undone_first_and_what_is_done_is_not():
@@ -61,6 +62,40 @@ def test_the_command_that_goes_on():
     given = ["train", "-c", "my config.yaml", "--force", "-q"]
     assert signals.resuming(given) == "w2v train -c 'my config.yaml' -q --resume"
     assert signals.resuming([*given, "--resume"]) == signals.resuming(given)
+
+
+def test_what_is_unbroken_is_ended_first():
+    said = []
+    with leaving.unbroken():
+        leaving.leave(lambda: said.append("first"))
+        with leaving.unbroken():
+            leaving.leave(lambda: said.append("second"))
+        assert said == []
+        said.append("done")
+    assert said == ["done", "first", "second"]
+    leaving.leave(lambda: said.append("at once"))
+    assert said[-1] == "at once"
+
+
+def test_what_fails_unbroken_lets_go_too():
+    said = []
+
+    def fail():
+        with leaving.unbroken():
+            leaving.leave(lambda: said.append("left"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert said == ["left"]
+
+
+def test_it_can_be_gone_on_with_once_something_is_saved(tmp_path):
+    with leaving.resumable((tmp_path / "saved").exists):
+        assert not leaving.can_go_on()
+        (tmp_path / "saved").write_text("")
+        assert leaving.can_go_on()
+    assert not leaving.can_go_on()
 
 
 CALLBACK = """

@@ -7,6 +7,7 @@ import pytest
 
 from w2v.config import CorpusSection
 from w2v.errors import DataError, W2VError
+from w2v.files import TEMP_PREFIX
 from w2v.sources import docstrings, open_source, pydoc
 
 MODULE = r'''"""A module about small things. It holds a function, and more.
@@ -205,6 +206,15 @@ def test_the_text_is_the_same_on_any_number_of_cores(installation, monkeypatch, 
     files = pydoc.sources(installation)
     assert [file.name for file in files] == ["mod.py"]
     assert pydoc.distinct_sentences(files * 5) == SENTENCES
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path, installation):
+    stray = tmp_path / f"{TEMP_PREFIX}abc"
+    for _ in range(2):  # the text is made; the text is there
+        stray.write_text("half")
+        (path,) = pydoc.make(data_folder=tmp_path).train
+        assert path.exists()
+        assert not stray.exists()
 
 
 def test_an_installation_without_sources(tmp_path, installation):

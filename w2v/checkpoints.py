@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from w2v.errors import DataError, ResumeError, StorageError
-from w2v.files import atomic_path, sha256, unwritable, write_bytes
+from w2v.files import atomic_path, make_folder, sha256, unwritable, write_bytes
 from w2v.reporting import Report
 from w2v.states import SCHEMA, prune, sealed, tensors_of, verify
 
@@ -116,7 +116,7 @@ def save(
     """Writes the checkpoint of a report and reads it back; returns the path of its JSON.
 
     Args:
-        folder: the run's `checkpoints/`; made where it is missing.
+        folder: the run's `checkpoints/`, made where it is missing; the run folder must be there.
         tensors: tables and optimizer state, on any device.
         run: what the checkpoint belongs to, values that JSON can hold.
         report: the last one, with the place to go on from.
@@ -127,7 +127,12 @@ def save(
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path = folder / f"step-{report.step}.json"
     tables = tensors_of(path)
-    with atomic_path(tables) as temp:  # a file takes a third of the time that bytes take
+    try:
+        make_folder(folder, parents=False)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    # A file takes a third of the time that bytes take.
+    with atomic_path(tables, make_parents=False) as temp:
         try:
             safetensors.torch.save_file(whole, temp)
         except SafetensorError as error:
@@ -135,7 +140,7 @@ def save(
         digest = sha256(temp)
     about = {"schema": SCHEMA, "step": report.step, "sha256": digest, "run": dict(run)}
     told = report._asdict() | {"place": report.place._asdict()}
-    write_bytes(path, sealed(about | {"report": told}))
+    write_bytes(path, sealed(about | {"report": told}), make_parents=False)
     try:
         verify(path)
     except DataError as error:

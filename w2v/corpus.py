@@ -33,7 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v.errors import DataError
-from w2v.files import atomic_folder, atomic_write, sha256, unreadable, write_text
+from w2v.files import atomic_write, sha256, unreadable, write_text
+from w2v.folders import atomic_folder
 from w2v.sentences import Sentences
 from w2v.sources import Source, read_texts
 from w2v.tokens import END, Ints, Numbers, TokenLog, TokenPool, TokenRule, map_ahead

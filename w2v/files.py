@@ -1,8 +1,10 @@
 """Files written whole or not at all, their digests, and text that may be compressed.
 
-Every write of the package, but for the growing `metrics.jsonl`, goes through `atomic_path`: a
-unique temporary file in the target's own folder, flushed and fsynced, moved over the target in one
-step, the folder fsynced. A reader therefore sees the old file or the complete new one.
+What the package writes goes through `atomic_path` or `write_together`: a unique temporary file in
+the target's own folder, flushed and fsynced, moved over the target in one step, the folder fsynced.
+A reader therefore sees the old file or the complete new one. Three files are written in place, for
+nobody takes them for something else when they are cut short: `metrics.jsonl`, which grows line by
+line, `.w2v-lock`, and the report of a bug.
 """
 
 import bz2
@@ -11,67 +13,54 @@ import gzip
 import hashlib
 import lzma
 import os
-import platform
-import re
-import secrets
 import shutil
+import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from w2v.errors import DataError, StorageError
-from w2v.leaving import undoing
+from w2v.flocks import claimed
+from w2v.leaving import unbroken, undoing
 
 TEMP_PREFIX = ".w2v-tmp-"
-STALE_S = 24 * 60 * 60  # nothing is being written for that long
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, make_parents: bool = True) -> Iterator[BinaryIO]:
     """Yields a binary file that becomes `path` when the block ends, and vanishes if it fails.
 
-    It can be read back meanwhile.
-
-    Raises:
-        StorageError: as `atomic_path`.
+    It can be read back meanwhile. Arguments and errors are those of `atomic_path`.
     """
-    with atomic_path(path) as temp, temp.open("w+b") as file:
+    with (
+        atomic_path(path, make_parents=make_parents) as temp,
+        temp.open("w+b") as file,
+    ):
         yield file
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
     """Yields a place whose file becomes `path` when the block ends, and vanishes if it fails.
 
-    For libraries that open files themselves. The folder is made where it is missing. The file gets
-    the mode that the umask gives new files, or the mode of the file it replaces.
+    For libraries that open files themselves. The file gets the mode that the umask gives new files,
+    or the mode of the file it replaces.
+
+    Args:
+        path: of the file.
+        make_parents: its folder is made where it is missing.
 
     Raises:
         StorageError: the folder or the file cannot be written (full disk, permissions).
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_temp_prefix(), dir=path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    temp = Path(name)
-    with undoing(temp.unlink):
-        try:
-            os.close(handle)
-            yield temp
-            with temp.open("r+b") as file:
-                os.fsync(file.fileno())
-            temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-            temp.replace(path)
-            fsync_folder(path.parent)
-        except OSError as error:
-            raise unwritable(path, error) from error
-        finally:
-            temp.unlink(missing_ok=True)
+    with _failing_as_unwritable(path), _temporary(path, make_parents=make_parents) as temp:
+        yield temp
+        _complete(temp, path)
+        temp.replace(path)
+        fsync_folder(path.parent)
 
 
 def require_writable(folder: Path) -> None:
@@ -87,98 +76,45 @@ def require_writable(folder: Path) -> None:
         raise StorageError(f"cannot write {folder}: {existing} is read-only")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, make_parents: bool = True) -> None:
     """Writes `data` to `path`, whole or not at all. Raises `StorageError`."""
-    with atomic_write(path) as file:
+    with atomic_write(path, make_parents=make_parents) as file:
         file.write(data)
 
 
-def write_together(contents: Mapping[Path, bytes | memoryview]) -> None:
+def write_together(
+    contents: Mapping[Path, bytes | memoryview], *, first: Callable[[], None] = lambda: None
+) -> None:
     """Writes several files that belong together: all complete, then renamed one after the other.
 
-    A process that is killed leaves all old or all new, but for the instant of the renames; the
-    last of `contents` is renamed last, so it can vouch for the others. Raises `StorageError`.
-    """
-    with ExitStack() as renames:  # which end in reverse
-        for path, data in reversed(list(contents.items())):
-            file = renames.enter_context(atomic_write(path))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-@contextmanager
-def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
-    """Yields a new folder beside `target` that becomes it if the block ends well.
-
-    Two processes may build at once: both build the same, and the later one lets its own go.
+    A process that is killed, or a power cut, leaves all old or all new, but for the instant of the
+    renames, for whose end signals wait. The last of `contents` can vouch for the others: it is
+    renamed when their names are on disk.
 
     Args:
-        target: replaced where it is there already.
-        proof: the name of the file that is written last; it shows that another process was first.
+        contents: the bytes of each file.
+        first: is called when all is ready to be renamed; what it raises leaves all old.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: a file cannot be written.
     """
-    build = _temp_beside(target)
-
-    def clear() -> None:
-        shutil.rmtree(build, ignore_errors=True)
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sweep_stale(target.parent)
-        shutil.rmtree(target, ignore_errors=True)
-        build.mkdir()
-        with undoing(clear):
-            yield build
-        try:
-            build.rename(target)
-        except OSError:
-            if not (target / proof).exists():
-                raise
-        fsync_folder(target.parent)
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        clear()
-
-
-@contextmanager
-def swapped_folder(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target`, for files, that takes its place if the block ends well.
-
-    What is there stays until then, and is removed whole. A process that is killed leaves the old
-    folder or the new one, but for the instant between two renames, when there is neither.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    build, old = _temp_beside(target), _temp_beside(target)
-
-    def restore() -> None:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for left in (build, old):
-            shutil.rmtree(left, ignore_errors=True)
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with undoing(restore):
-            build.mkdir()
-            yield build
-            for path in build.iterdir():
-                with path.open("r+b") as file:
-                    os.fsync(file.fileno())
-            fsync_folder(build)
-            if target.exists():
-                target.rename(old)
-            build.rename(target)
-        fsync_folder(target.parent)
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        restore()
+    *others, last = contents
+    with ExitStack() as temporaries:
+        temps = {}
+        for path, data in contents.items():
+            with _failing_as_unwritable(path):
+                temps[path] = temporaries.enter_context(_temporary(path))
+                temps[path].write_bytes(data)
+                _complete(temps[path], path)
+        first()
+        with unbroken():
+            for together in (others, [last]):
+                for path in together:
+                    with _failing_as_unwritable(path):
+                        temps[path].replace(path)
+                for folder in {path.parent for path in together}:
+                    with _failing_as_unwritable(folder):
+                        fsync_folder(folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -201,8 +137,35 @@ def unreadable(path: Path, error: OSError) -> DataError | StorageError:
     return (DataError if absent else StorageError)(f"cannot read {path}: {error.strerror or error}")
 
 
+def make_folder(folder: Path, *, parents: bool = True) -> list[Path]:
+    """Makes a folder, where it is missing, that survives a power cut: its name is fsynced.
+
+    Args:
+        folder: the folder.
+        parents: those it lies in are made too.
+
+    Returns:
+        The folders that were made, the outermost first.
+
+    Raises:
+        OSError: as `Path.mkdir`.
+    """
+    if folder.is_dir():
+        return []
+    made = make_folder(folder.parent) if parents and folder.parent != folder else []
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():  # else another process was first
+            raise
+    else:
+        made.append(folder)
+    fsync_folder(folder.parent)
+    return made
+
+
 def fsync_folder(folder: Path) -> None:
-    """Makes a rename inside `folder` survive a power cut (POSIX; a no-op where not supported)."""
+    """Makes new names inside `folder` survive a power cut (POSIX; else it does nothing)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -224,21 +187,6 @@ def sweep_temporaries(folder: Path) -> None:
             stray.unlink(missing_ok=True)
 
 
-def sweep_stale(folder: Path) -> None:
-    """Removes what killed processes left half-written in `folder`, and nothing of a live one.
-
-    Stale is what a process of this machine made that is gone, and whatever is a day old.
-    """
-    for stray in folder.glob(f"{TEMP_PREFIX}*"):
-        with suppress(OSError):  # another process was first, or it is another user's
-            if not _is_stale(stray):
-                continue
-            if stray.is_dir():
-                shutil.rmtree(stray)
-            else:
-                stray.unlink()
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -258,30 +206,52 @@ def open_compressed(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
+@contextmanager
+def _failing_as_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def _temporary(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
+    """Yields an empty file beside `path`, which vanishes unless it is renamed.
+
+    It is locked meanwhile: who could take the lock would know it for a stray.
+    """
+    if make_parents:
+        make_folder(path.parent)
+    temp, handle = _new(path.parent)
+    with undoing(temp.unlink):
+        try:
+            yield temp
+        finally:
+            temp.unlink(missing_ok=True)
+            if handle is not None:
+                os.close(handle)
+
+
+def _new(folder: Path) -> tuple[Path, int | None]:
+    """A new file, and what holds its lock."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=folder)
+        if sys.platform == "win32":  # where an open file cannot be renamed
+            os.close(handle)
+            return Path(name), None
+        if claimed(handle, Path(name)):
+            return Path(name), handle
+        os.close(handle)
+
+
+def _complete(temp: Path, path: Path) -> None:
+    """Puts what was written on disk and gives it the mode that the file at `path` should have."""
+    with temp.open("r+b") as file:
+        os.fsync(file.fileno())
+    temp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _temp_prefix() -> str:
-    """How the names of this process's temporaries begin: they tell whose they are."""
-    return f"{TEMP_PREFIX}{platform.node()}-{os.getpid()}-"
-
-
-def _temp_beside(target: Path) -> Path:
-    return target.with_name(f"{_temp_prefix()}{secrets.token_hex(4)}")
-
-
-def _is_stale(stray: Path) -> bool:
-    if time.time() - stray.stat().st_mtime > STALE_S:
-        return True
-    made_here = re.escape(f"{TEMP_PREFIX}{platform.node()}-")
-    maker = re.match(rf"{made_here}([0-9]{{1,9}})-", stray.name)
-    if maker is None or os.name != "posix":  # elsewhere signal 0 is no question
-        return False
-    try:
-        os.kill(int(maker[1]), 0)
-    except OSError as error:  # it may live, under another user
-        return isinstance(error, ProcessLookupError)
-    return False

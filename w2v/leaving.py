@@ -4,13 +4,16 @@ A signal comes at any moment, also in the middle of an import or of a library's 
 exception would be swallowed or shown as somebody's bug. So nothing is raised: what must not stay
 behind, a temporary file or a child process, is noted here while it exists, and `undo_all` takes it
 away before the process leaves at once. The training loop alone asks to be told instead (`Wish`):
-it ends its step and saves first.
+it ends its step and saves first. What takes a moment and must not be half done is `unbroken`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 _undos: dict[object, Callable[[], object]] = {}
+_saved: dict[object, Callable[[], bool]] = {}
+_unbroken: set[object] = set()
+_waiting: list[Callable[[], object]] = []
 
 
 @contextmanager
@@ -29,6 +32,45 @@ def undo_all() -> None:
     for undo in reversed(list(_undos.values())):
         with suppress(OSError):
             undo()
+
+
+@contextmanager
+def resumable(is_saved: Callable[[], bool]) -> Iterator[None]:
+    """While the block runs, what it does can be gone on with once `is_saved` says so."""
+    key = object()
+    _saved[key] = is_saved
+    try:
+        yield
+    finally:
+        del _saved[key]
+
+
+def can_go_on() -> bool:
+    """Whether what is left early can be gone on with."""
+    with suppress(OSError):
+        return any(is_saved() for is_saved in list(_saved.values()))
+    return False
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """While the block runs, which must be short, whoever wants to leave at once waits."""
+    key = object()
+    _unbroken.add(key)
+    try:
+        yield
+    finally:
+        _unbroken.remove(key)
+        while _waiting and not _unbroken:
+            _waiting.pop(0)()
+
+
+def leave(now: Callable[[], object]) -> None:
+    """Calls what leaves at once, or lets it wait for the end of what is `unbroken`."""
+    if _unbroken:
+        _waiting.append(now)
+    else:
+        now()
 
 
 class Wish:

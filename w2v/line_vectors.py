@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v.errors import ConfigError
-from w2v.files import atomic_write, require_writable, sweep_stale
+from w2v.files import atomic_write, require_writable
+from w2v.folders import sweep_stale
 from w2v.formats import npy, tsv
 from w2v.preflight import require_free
 

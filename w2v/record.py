@@ -6,7 +6,7 @@ A `Run`, perhaps a checkpoint, the reports and the learner enter; files of the r
 import logging
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from w2v import __version__, devices
 from w2v.config import Config, dump_yaml
 from w2v.corpus import Corpus
 from w2v.errors import DataError
-from w2v.files import sweep_temporaries, unwritable, write_text
+from w2v.files import make_folder, sweep_temporaries, unwritable, write_text
 from w2v.kernels.choice import KernelChoice
 from w2v.learner import Learner
 from w2v.memory import Needs
@@ -96,7 +96,7 @@ def open_run(run: Run, saved: Saved | None = None) -> Iterator[Path]:
         sweep_temporaries(run_dir.path)
     if replacing:
         try:
-            folder.mkdir(exist_ok=True)
+            make_folder(folder, parents=False)
         except OSError as error:
             raise unwritable(folder, error) from error
         yield folder / METRICS
@@ -112,9 +112,18 @@ def open_run(run: Run, saved: Saved | None = None) -> Iterator[Path]:
 
 
 def finish_run(
-    run: Run, learner: Learner, last: Report, *, metrics: Path, saved: Saved | None = None
+    run: Run,
+    learner: Learner,
+    last: Report,
+    *,
+    metrics: Path,
+    saved: Saved | None = None,
+    first: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes config, metrics, words, vectors and run.json, which makes the run finished."""
+    """Writes config, metrics, words, vectors and run.json, which makes the run finished.
+
+    `first` is called before anything is written, and again before files are renamed.
+    """
     train_s, raw_words = last.run_seconds, last.epoch * run.corpus.raw_words
     outcome = {
         "steps": last.step,
@@ -139,6 +148,7 @@ def finish_run(
             run.folder.config: dump_yaml(run.config).encode(),
             run.folder.metrics: told,
         },
+        first=first,
     )
     if metrics != run.folder.metrics:
         metrics.unlink(missing_ok=True)

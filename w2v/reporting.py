@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from w2v.files import unwritable, write_bytes
+from w2v.files import fsync_folder, unwritable, write_bytes
 
 QUIET_LINE_EVERY_S = 10.0  # where there is no terminal to draw a bar on
 LOSS_FACTOR, LOSS_STEPS = 3, 1000  # a loss so far above the first one, for so many steps, is told
@@ -182,6 +182,7 @@ class MetricsLog:
             write_bytes(path, b"".join(_lines_until(path, after)))
         try:
             self._file = path.open("wb" if after is None else "ab", buffering=0)
+            fsync_folder(path.parent)  # or `sync` would keep lines of a file without a name
         except OSError as error:
             raise unwritable(path, error) from error
 

@@ -19,7 +19,7 @@ Legend: V = words, <unk> included; D = dimensions.
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -156,6 +156,7 @@ class RunDir:
         context_VD: NDArray[np.float32],
         dropped: WordCounts | None = None,
         others: Mapping[Path, bytes] | None = None,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
         """Writes all that a finished run holds, together; equal values give equal bytes.
 
@@ -167,6 +168,7 @@ class RunDir:
             context_VD: the other table.
             dropped: words that got no vector.
             others: further files of the run, such as its config, by path.
+            first: is called before anything is written, and again before files are renamed.
 
         Raises:
             StorageError: a file cannot be written.
@@ -184,7 +186,8 @@ class RunDir:
             contents[self.dropped] = to_tsv(dropped).encode()
         digests = {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()}
         contents[self.info] = _as_info(info, finished=True, digests=digests)
-        write_together(contents)
+        first()
+        write_together(contents, first=first)
 
     def read_info(self) -> dict[str, Any]:
         """The content of run.json.
@@ -272,7 +275,24 @@ def _read(path: Path, info: Mapping[str, Any]) -> Bytes:
     expected = digests.get(path.name) if isinstance(digests, dict) else None
     if not isinstance(expected, str):
         raise DataError(f"{path.parent / INFO} is damaged: it has no SHA-256 of {path.name}")
-    return read_verified(path, expected, said_by=INFO)
+    try:
+        return read_verified(path, expected, said_by=INFO)
+    except DataError as error:
+        error.hint = _remedy(path.parent, info) or error.hint
+        raise
+
+
+def _remedy(run: Path, info: Mapping[str, Any]) -> str | None:
+    """What mends files that are not those run.json tells of, where that is known.
+
+    Checkpoints of another run than it tells of are those of a run that was ended while its files
+    took the place of the old ones.
+    """
+    for path in (run / CHECKPOINTS).glob("step-*.json"):
+        with suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
+            if json.loads(path.read_bytes())["run"]["started_at"] != info.get("started_at"):
+                return "a newer run was cut short while it replaced this one: w2v train --resume"
+    return None
 
 
 def _read_text(path: Path, info: Mapping[str, Any]) -> str:

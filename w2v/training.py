@@ -9,7 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from w2v.devices import cpu_threads
 from w2v.errors import StoppedError
 from w2v.files import require_writable
 from w2v.learner import FROZEN_TENSORS, Learner, make_learner
-from w2v.leaving import Wish
+from w2v.leaving import Wish, resumable
 from w2v.loop import reports
 from w2v.memory import memory_errors, require_memory
 from w2v.model import KnownRows
@@ -32,6 +32,7 @@ from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import run_of
 from w2v.sources import data_folder
+from w2v.states import complete
 from w2v.survey import survey
 
 log = logging.getLogger(__name__)
@@ -127,12 +128,14 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
     """
     config, wish = run.config, Wish() if wish is None else wish
     with (
-        locks.held(run.folder.path),
+        locks.held(run.folder.path) as lock,
         cpu_threads(config.train.threads),
         memory_errors(run.needs, run.device.device),
         ExitStack() as at_the_end,
     ):
         saved = _checkpoint(run)
+        if saved is not None:
+            at_the_end.enter_context(_resumable(run))
         started = time.perf_counter()
         known = None if run.pretrained is None else run.pretrained.take()
         learner = make_learner(
@@ -150,14 +153,30 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
         run = run._replace(prepare_s=run.prepare_s + time.perf_counter() - started)
         last = None if saved is None else saved.state.report
         metrics = MetricsLog(at_the_end.enter_context(open_run(run, saved)), after=last)
-        checkpointer = _checkpointer(run, learner, saved, first=metrics.sync)
-        everyone = (metrics, *listeners, LossWatch(), checkpointer)
+        at_the_end.enter_context(_resumable(run))  # older checkpoints are gone
+        checkpointer = _checkpointer(run, learner, saved, lock=lock, metrics=metrics)
+        watch: Listener = FolderWatch(lock)
+        everyone = (watch, metrics, *listeners, LossWatch(), checkpointer)
         for listener in everyone:
             at_the_end.callback(listener.close)
         last = _train(run, learner, everyone, checkpointer=checkpointer, last=last, wish=wish)
         checkpointer.settle()
-        finish_run(run, learner, last, metrics=metrics.path, saved=saved)
+        finish_run(run, learner, last, metrics=metrics.path, saved=saved, first=lock.require_ours)
     return run.folder
+
+
+class FolderWatch:
+    """Ends training soon where the run folder is no longer the one that was locked."""
+
+    def __init__(self, lock: locks.Lock) -> None:
+        self._lock = lock
+
+    def __call__(self, report: Report) -> None:
+        """Looks whether it is. Raises `StorageError`."""
+        self._lock.require_ours()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _require_free(run_dir: RunDir, *, force: bool) -> None:
@@ -193,9 +212,18 @@ def _frozen(run: Run, known: KnownRows | None, saved: Saved | None) -> Frozen | 
     return frozen_rows(freeze, known, vocab_size=len(run.corpus.vocab))
 
 
+def _resumable(run: Run) -> AbstractContextManager[None]:
+    """While it is entered, whoever ends this run is told how to go on, if a checkpoint is there."""
+    return resumable(lambda: bool(complete(run.folder.checkpoints)))
+
+
 def _checkpointer(
-    run: Run, learner: Learner, saved: Saved | None, *, first: Callable[[], None]
+    run: Run, learner: Learner, saved: Saved | None, *, lock: locks.Lock, metrics: MetricsLog
 ) -> checkpoints.Checkpointer:
+    def first() -> None:
+        lock.require_ours()
+        metrics.sync()
+
     return checkpoints.Checkpointer(
         run.folder.checkpoints,
         learner.tensors(),

@@ -28,7 +28,7 @@ REPORT = Report(
     run_seconds=1.0, done=0.1, epoch_ended=False,
 )  # fmt: skip
 LONGEST_S = 0.02  # some saves
-OPERATIONS = ("open", "fsync", "chmod", "replace", "unlink")
+OPERATIONS = ("open", "mkdir", "fsync", "chmod", "replace", "unlink")
 
 
 def save_step(folder: Path, step: int, *, rows: int = 400, keep: int = 1) -> None:

@@ -976,10 +976,11 @@ _ROWS = (
     Row(
         "C2",
         "killed before each operation on files that Python asks the system for",
-        "a fork that kills itself at the n-th os.open, fsync, chmod, replace or unlink",
+        "a fork that kills itself at the n-th os.open, mkdir, fsync, chmod, replace or unlink",
         "train, train --resume",
         OK,
-        note="the checkpoint before, or the new one; kills within a write are C1's",
+        note="the checkpoint before, or the new one; kills within a write are C1's; a finished run "
+        "that was half replaced is told by its digests, and the hint is --resume, which ends it",
     ),
     Row(
         "C3",
@@ -987,12 +988,12 @@ _ROWS = (
         "recorded operations, replayed",
         "train, train --resume",
         OK,
-        note="after every operation, the checkpoint before, or the new one",
+        note="after every operation, the checkpoint before, or the new one; new folders too",
     ),
     Row(
         "C4",
         "no space, no quota, a failing disk while a checkpoint is written",
-        "ENOSPC, EDQUOT, EFBIG, EIO; a small disk",
+        "ENOSPC, EDQUOT, EFBIG, EIO, also at the close of what was written; a small disk",
         "train",
         {5: ("cannot write {path}: {reason}",)},
         note="training ends; the checkpoints before stay whole, no temporary file is left",
@@ -1095,7 +1096,8 @@ _ROWS = (
         },
         limit_s=60,
         note="within 5 s, as long as the tables are small: a signal in training ends the step and "
-        "saves, and 5 GB take the time that the disk needs; the hint is the command that goes on",
+        "saves, and 5 GB take the time that the disk needs; the renames of a finished run are "
+        "ended; wherever a checkpoint is there, the hint is the command that goes on",
     ),
     Row(
         "C14",
@@ -1103,7 +1105,7 @@ _ROWS = (
         "a save that takes long",
         "train",
         {130: ("ended by SIGINT",)},
-        note="at once; the checkpoint before is whole",
+        note="at once; the checkpoint before is whole, and the hint is the command that goes on",
     ),
     Row("C15", "stopped and continued by the shell", "SIGSTOP, SIGCONT", "train", OK),
     Row(
@@ -1116,21 +1118,23 @@ _ROWS = (
     ),
     Row(
         "C17",
-        "the run folder is read-only, deleted meanwhile, replaced by a file",
-        "chmod, rm",
+        "the run folder is read-only; it is deleted, moved or replaced meanwhile",
+        "chmod, rm, mv",
         "train",
         {
             5: (
                 "cannot write {path}: {reason}",
                 "cannot write {path}: {folder} is read-only",
+                "{folder} was moved or replaced while training",
             )
         },
-        note="a read-only one is found before the text is touched",
+        note="a read-only one is found before the text is touched; training ends at the next "
+        "report, within a second or so, and writes nothing where another may train",
     ),
     Row(
         "C18",
         "the clock is set back; the host is renamed; a process id is used again",
-        "a lock file that names a living process; a patched clock",
+        "lock and half-built text that name a living process; a patched clock; times to come",
         "train --resume",
         OK,
     ),

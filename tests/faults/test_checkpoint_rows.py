@@ -1,8 +1,10 @@
 """Rows C: checkpoints, resuming, signals, locks."""
 
 import errno
+import io
 import json
 import os
+import platform
 import random
 import re
 import shlex
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import datetime
 
 import pytest
 import safetensors.torch
@@ -21,11 +24,12 @@ import torch
 from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
-from w2v import checkpoints, locks, resume, training
+from w2v import checkpoints, locks, resume, rundir, training
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
-from w2v.files import sha256
+from w2v.files import TEMP_PREFIX, sha256, write_together
 from w2v.leaving import Wish
+from w2v.reporting import MetricsLog
 from w2v.rundir import RunDir
 from w2v.states import complete, read, sealed, tensors_of, verify
 
@@ -169,9 +173,7 @@ def test_no_checkpoint_is_lost_to_a_power_cut(row, tmp_path, monkeypatch):
     for state in shim.states(start, operations):
         replay = tmp_path / "replay"
         shutil.rmtree(replay, ignore_errors=True)
-        replay.mkdir()
-        for name, data in state.items():
-            (replay / name).write_bytes(data)
+        shim.put(replay, state)
         step = whole_step(replay)
         found[step] = found.get(step, 0) + 1
         save_step(replay, 3, rows=3)
@@ -192,17 +194,68 @@ def test_the_model_of_power_cuts_notices_a_forgotten_fsync(row, forgotten, tmp_p
     assert not all(is_whole(state, tmp_path / "replay") for state in shim.states(start, kept))
 
 
-def is_whole(state, replay):
-    shutil.rmtree(replay, ignore_errors=True)
-    replay.mkdir()
-    for name, data in state.items():
-        (replay / name).write_bytes(data)
+def is_whole(state, replay, inside="."):
+    shim.put(replay, state)
     try:
-        return whole_step(replay) > 0
+        return whole_step(replay / inside) > 0
     except ResumeError:
         return False
     finally:
         shutil.rmtree(replay)
+
+
+def first_checkpoint(tmp_path, monkeypatch):
+    """The operations of the first checkpoint of a run whose folders are all new."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    with shim.recording(root, monkeypatch) as operations, locks.held(root / "runs" / "new"):
+        save_step(root / "runs" / "new" / "checkpoints", 1, rows=3)
+        return list(operations)
+
+
+@pytest.mark.fault("C3")
+def test_folders_that_were_made_outlast_a_power_cut(row, tmp_path, monkeypatch):
+    done = first_checkpoint(tmp_path, monkeypatch)
+    assert [operation.name for operation in done if operation.kind == "folder"] == [
+        "runs",
+        "runs/new",
+        "runs/new/checkpoints",
+    ]
+    left = list(shim.states({}, done, since=len(done)))
+    assert len(left) >= len(shim.LOSSES)
+    for state in left:
+        assert is_whole(state, tmp_path / "replay", "runs/new/checkpoints")
+
+
+@pytest.mark.fault("C3")
+def test_what_vouches_for_other_files_is_never_left_without_them(row, tmp_path, monkeypatch):
+    start = dict.fromkeys(("a", "b", "run.json"), b"old")
+    shim.put(tmp_path / "run", start)
+    new = {tmp_path / "run" / name: b"new" for name in start}
+    with shim.recording(tmp_path / "run", monkeypatch) as operations:
+        write_together(new)
+    left = {tuple(state[name] for name in start) for state in shim.states(start, operations)}
+    assert {state for state in left if state[-1] == b"new"} == {(b"new",) * 3}
+    assert (b"old",) * 3 in left
+    for forgotten in ("sync", "sync-folder"):
+        first = next(operation for operation in operations if operation.kind == forgotten)
+        kept = [operation for operation in operations if operation is not first]
+        left = {tuple(state[name] for name in start) for state in shim.states(start, kept)}
+        assert {state for state in left if state[-1] == b"new"} != {(b"new",) * 3}
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("parent", [".", "runs", "runs/new"])
+def test_the_model_of_power_cuts_notices_a_folder_that_was_not_fsynced_in_its_parent(
+    row, parent, tmp_path, monkeypatch
+):
+    done = first_checkpoint(tmp_path, monkeypatch)
+    kept = [op for op in done if (op.kind, op.name) != ("sync-folder", parent)]
+    assert len(kept) < len(done)
+    left = shim.states({}, kept, since=len(kept))
+    found = [is_whole(state, tmp_path / "replay", "runs/new/checkpoints") for state in left]
+    assert True in found
+    assert False in found
 
 
 FAILURES = {
@@ -211,6 +264,47 @@ FAILURES = {
     "EFBIG": ("replace", "File too large"),
     "EIO": ("close", "Input/output error"),
 }
+
+
+@pytest.mark.fault("C4")
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_disk_that_tells_at_the_close_what_it_could_not_write(
+    row, suffix, cli, options, tmp_path, monkeypatch
+):
+    """As network file systems do; the bytes were taken before."""
+    write, opened, closed = checkpoints.save, io.open, []
+    wanted = {".safetensors": "r+b", ".json": "w+b"}[suffix]  # to fsync it; to write it
+
+    def refusing(path, mode="r", *arguments, **more):
+        file = opened(path, mode, *arguments, **more)
+        if mode == wanted and not closed:
+            close = file.close
+
+            def refuse():
+                file.flush()
+                closed.append(os.fstat(file.fileno()).st_size)
+                close()
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+            file.close = refuse
+        return file
+
+    def second_fails(*arguments, **more):
+        if more["report"].epoch == 1:
+            return write(*arguments, **more)
+        with monkeypatch.context() as patch:
+            patch.setattr(io, "open", refusing)
+            return write(*arguments, **more)
+
+    monkeypatch.setattr(checkpoints, "save", second_fails)
+    message = expect(row, cli("train", *options, "-q"), 5)
+    assert f"step-84{suffix}: Disk quota exceeded" in message
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    [size] = closed
+    assert size > 500  # after the bytes were written
+    assert resume.newest(tmp_path / "run" / "checkpoints").state.step == 42
+    assert cli("train", *options, "-q", "--resume").code == 0
 
 
 @pytest.mark.fault("C4")
@@ -475,13 +569,30 @@ def expect_ok(outcome):
 
 @pytest.mark.fault("C18")
 def test_clocks_and_process_ids_and_host_names_do_not_matter(
-    row, cli, options, stopped, uninterrupted, monkeypatch
+    row, cli, options, stopped, uninterrupted, tmp_path, monkeypatch
 ):
     (stopped.path / locks.NAME).write_text("1\n")  # of a process that lives, yet trains nothing
-    monkeypatch.setattr("platform.node", lambda: "renamed")
-    monkeypatch.setattr(time, "time", lambda: 1.0)
+    # A killed build of a text, as if of a process that lives on a host that was renamed.
+    [corpus] = (tmp_path / "data" / "corpora").iterdir()
+    stray = corpus.rename(corpus.with_name(f"{TEMP_PREFIX}{platform.node()}-renamed-1-ab"))
+    asked = []
+
+    class SetBack(datetime):
+        """A clock that stands, long before the run began."""
+
+        @classmethod
+        def now(cls, tz=None):
+            asked.append(tz)
+            return datetime.fromtimestamp(1.0, tz)
+
+    for module in (training, rundir):
+        monkeypatch.setattr(module, "datetime", SetBack)
+    for age, path in enumerate(complete(stopped.checkpoints)):
+        os.utime(path, (4e9 - age, 4e9 - age))  # the newest is the oldest, and yet to come
     expect(row, cli("train", *options, "--resume", "-q"), 0)
+    assert len(asked) >= 2  # when it began, and when it ended
     assert sha256(stopped.vectors) == uninterrupted
+    assert not stray.exists()
 
 
 @pytest.mark.fault("C17")
@@ -493,24 +604,102 @@ def test_a_read_only_folder_is_found_before_the_text_is_touched(row, options, tm
     expect(row, outcome, 5)
 
 
+def put_a_file(folder):
+    shutil.rmtree(folder)
+    folder.write_text("mine")
+
+
+def put_another(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / locks.NAME).write_text("1\n")
+
+
+AWAY = {
+    "deleted": shutil.rmtree,
+    "a file": put_a_file,
+    "another folder": put_another,
+    "moved": lambda folder: folder.rename(folder.with_name("moved")),
+}
+
+
 @pytest.mark.fault("C17")
-@pytest.mark.parametrize("becomes", ["nothing", "a file"])
-def test_a_folder_that_goes_away_meanwhile(row, becomes, cli, options, tmp_path, monkeypatch):
-    reports = training.reports
+@pytest.mark.parametrize("becomes", AWAY)
+def test_a_folder_that_goes_away_meanwhile_ends_training_soon(
+    row, becomes, cli, options, tmp_path, monkeypatch
+):
+    reports, steps = training.reports, []
+
+    def meanwhile(*arguments, **more):
+        for report in reports(*arguments, **more):
+            steps.append(report.step)
+            yield report
+            if report.epoch == 1 and report.epoch_ended:
+                until(lambda: complete(tmp_path / "run" / "checkpoints"))
+                AWAY[becomes](tmp_path / "run")
+
+    monkeypatch.setattr(training, "reports", meanwhile)
+    longer = [*options[:-1], "run", "-s", "train.epochs=20", "-q"]
+    message = expect(row, cli("train", *longer), 5)
+    assert "run was moved or replaced while training" in message
+    first, *others = steps[steps.index(42) :]
+    assert first == 42
+    assert len(others) == 1  # the next report was the last
+    if becomes == "a file":
+        assert (tmp_path / "run").read_text() == "mine"
+    elif becomes == "another folder":
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [locks.NAME]
+    else:
+        assert not (tmp_path / "run").exists()
+    if becomes == "moved":
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        resumed = cli("train", *longer, "--run", "moved", "--resume")
+        assert (resumed.code, resumed.out) == (0, "moved\n"), resumed.err
+
+
+@pytest.mark.fault("C17")
+@pytest.mark.parametrize("moment", ["a checkpoint", "the finished run"])
+def test_a_folder_that_goes_away_just_before_it_is_written_to(
+    row, moment, cli, options, tmp_path, monkeypatch
+):
+    """No report comes in between."""
+    if moment == "a checkpoint":
+        holder, name = MetricsLog, "sync"  # asked for by the writer of checkpoints, after the lock
+    else:
+        holder, name = training, "finish_run"
+    call = getattr(holder, name)
+
+    def late(*arguments, **more):
+        if (tmp_path / "run").exists():
+            shutil.rmtree(tmp_path / "run")
+        return call(*arguments, **more)
+
+    monkeypatch.setattr(holder, name, late)
+    expect(row, cli("train", *options, "-q"), 5)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.fault("C17")
+def test_a_trainer_whose_folder_was_deleted_leaves_the_next_one_alone(
+    row, cli, options, uninterrupted, tmp_path, monkeypatch
+):
+    reports, others = training.reports, []
 
     def meanwhile(*arguments, **more):
         for report in reports(*arguments, **more):
             yield report
-            if report.epoch == 1:
-                time.sleep(0.2)  # the first checkpoint is done
+            if report.epoch == 1 and report.epoch_ended:
+                until(lambda: complete(tmp_path / "run" / "checkpoints"))
                 shutil.rmtree(tmp_path / "run")
-                if becomes == "a file":
-                    (tmp_path / "run").write_text("mine")
+                others.append(process("train", *options, "-q", cwd=tmp_path))
 
     monkeypatch.setattr(training, "reports", meanwhile)
-    expect(row, cli("train", *options, "-q"), 5)
-    if becomes == "a file":
-        assert (tmp_path / "run").read_text() == "mine"
+    expect(row, cli("train", *options, "-s", "train.seed=2", "-q"), 5)
+    [second] = others
+    assert (second.code, second.out) == (0, "run\n"), second.err
+    assert sha256(tmp_path / "run" / "vectors.safetensors") == uninterrupted
+    assert RunDir(tmp_path / "run").is_finished()
 
 
 # --- signals ----------------------------------------------------------------------------------
@@ -661,6 +850,95 @@ def silent_server():
         yield f"http://127.0.0.1:{server.getsockname()[1]}/ptb.zip"
 
 
+RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from w2v import record, training
+from w2v.cli import signals
+from w2v.cli.main import main
+from w2v.files import write_together
+
+number, at = int(sys.argv[1]), int(sys.argv[2])  # the signal, and before which rename it comes
+finish, replace, fsync = training.finish_run, os.replace, os.fsync
+done = []
+
+def finishing(*arguments, **options):
+    def replaced(source, target):
+        done.append(target)
+        if len(done) == at:
+            os.kill(os.getpid(), number)
+        replace(source, target)
+
+    def fsynced(handle):
+        if at == 0:
+            os.kill(os.getpid(), number)
+        fsync(handle)
+
+    os.replace, os.fsync = replaced, fsynced
+    finish(*arguments, **options)
+
+training.finish_run = finishing
+signals.install()
+sys.argv[:] = ["w2v", *sys.argv[3:]]
+main()
+"""
+
+
+def in_the_last_write(number, at, arguments, tmp_path):
+    """Trains; a signal comes before a rename of the finished run's files, or before all."""
+    script = ("-c", RENAMES, int(number), at, "train", *arguments, "-q")
+    return process(*script, cwd=tmp_path, module=None)
+
+
+@pytest.mark.fault("C13")
+@pytest.mark.parametrize("at", [0, 1, 5, 6])
+def test_a_signal_in_the_last_write_says_how_to_go_on_and_spoils_nothing(
+    row, at, cli, options, uninterrupted, tmp_path
+):
+    run = RunDir(tmp_path / "run")
+    assert cli("train", *options, "-q", "-s", "train.seed=2").code == 0
+    old = sha256(run.vectors)
+    outcome = in_the_last_write(signal.SIGTERM, at, [*options, "--force"], tmp_path)
+    assert expect(row, outcome, 143) == "ended by SIGTERM"
+    assert "hint: to go on: w2v train " in outcome.err
+    assert outcome.err.endswith(" --resume\n")
+    assert sha256(run.vectors) == (uninterrupted if at else old)
+    assert len(run.load_vectors()) == 18
+    assert not (run.path / locks.NAME).exists()
+    assert cli("train", *options, "--resume", "-q").code == 0
+    assert sha256(run.vectors) == uninterrupted
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("at", [1, 5, 6])
+def test_a_run_that_was_killed_while_it_replaced_another_says_how_to_end_it(
+    row, at, cli, options, uninterrupted, tmp_path
+):
+    assert cli("train", *options, "-q", "-s", "train.seed=2").code == 0
+    killed = in_the_last_write(signal.SIGKILL, at, [*options, "--force"], tmp_path)
+    assert killed.code == -signal.SIGKILL
+    asked = cli("similar", "apple0", "--run", "run")
+    if at == 1:
+        assert asked.code == 0
+    else:
+        assert asked.code == 4
+        assert re.search("^hint: .*: w2v train --resume$", asked.err, re.MULTILINE), asked.err
+    assert cli("train", *options, "--resume", "-q").code == 0
+    assert cli("similar", "apple0", "--run", "run").code == 0
+    assert sha256(tmp_path / "run" / "vectors.safetensors") == uninterrupted
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(options, tmp_path):
+    script = (
+        "import os, signal; from w2v import training; from w2v.__main__ import main\n"
+        "training.make_learner = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "main()"
+    )
+    done = process("-c", script, "train", *options, "-q", cwd=tmp_path, module=None)
+    assert (done.code, done.err) == (143, "w2v: error: ended by SIGTERM\n")
+    assert not (tmp_path / "run").exists()
+
+
 SLOW_SAVE = """
 import sys, time
 from w2v.__main__ import main
@@ -686,7 +964,9 @@ def test_a_second_signal_leaves_at_once(row, options, tmp_path):
         process_.send_signal(signal.SIGINT)
         assert process_.stdout.readline() == "saving\n"
         process_.send_signal(signal.SIGINT)
-        assert ended(process_, row=row, within_s=1.0)[0] == 130
+        code, errors = ended(process_, row=row, within_s=1.0)
+        assert code == 130
+        assert re.search("^hint: to go on: .* --resume$", errors, re.MULTILINE), errors
     assert resume.newest(tmp_path / "run" / "checkpoints").state.step % 42 == 0
 
 

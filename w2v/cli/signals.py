@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
-from w2v.leaving import Wish, undo_all
+from w2v.leaving import Wish, can_go_on, leave, undo_all
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 WISH = Wish()  # the process's one
@@ -32,10 +33,15 @@ def ignore() -> None:
 
 
 def _handle(number: int, _frame: object) -> None:
-    if WISH.accept(number):
-        return
+    if not WISH.accept(number):
+        leave(partial(_leave, number))
+
+
+def _leave(number: int) -> None:
     undo_all()
     message = f"w2v: error: ended by {signal.Signals(number).name}\n"
+    if can_go_on():
+        message += f"hint: to go on: {resuming()}\n"
     try:
         start = "\n" if os.isatty(2) else ""  # a progress bar may stand there
         os.write(2, (start + message).encode())

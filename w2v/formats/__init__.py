@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from w2v.errors import ConfigError, DataError
-from w2v.files import sweep_stale, unreadable
+from w2v.files import unreadable
+from w2v.folders import sweep_stale
 from w2v.formats import (
     glove,
     model2vec,

@@ -9,7 +9,8 @@ import io
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from w2v.files import atomic_write, swapped_folder, write_together
+from w2v.files import atomic_write, write_together
+from w2v.folders import swapped_folder
 from w2v.formats.kinds import Dtype, FolderFormat, Format, TextRule
 from w2v.vectors import WordVectors
 

@@ -11,9 +11,7 @@ archive.
 import hashlib
 import logging
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,17 +23,14 @@ from w2v.files import (
     TEMP_PREFIX,
     fsync_folder,
     has_temporaries,
-    sweep_temporaries,
     unreadable,
     unwritable,
     write_bytes,
 )
+from w2v.folders import turn
 from w2v.leaving import undoing
 from w2v.sources import Source
 from w2v.web import PATIENCE, Patience, shown
-
-if sys.platform != "win32":
-    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +147,7 @@ def fetch(
     )
     # A text may be there beside what a killed process left: that is cleared, with the lock.
     if not _has_texts(order) or has_temporaries(order.texts_folder()):
-        with _turn(order.texts_folder()):
+        with turn(order.texts_folder()):
             if not _has_texts(order):
                 _make_texts(order)
     train, valid, _ = order.texts()
@@ -248,35 +243,3 @@ def _read(path: Path, *, at_most: int) -> bytes | None:
         return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, and clears it of what a killed process left half-written.
-
-    Only the clearing needs the lock, since every file appears complete, whoever writes it. Where
-    the file system has no locks, or grants one twice as some network ones do, nothing is cleared.
-    """
-    handles: list[int] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if sys.platform != "win32":  # where a folder cannot be opened
-            handles += [os.open(folder, os.O_RDONLY) for _ in range(2)]
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
-        if handles and _lock(handles[0]) and not _lock(handles[1], wait=False):
-            with suppress(OSError):  # of a read-only folder, which may hold all that is needed
-                sweep_temporaries(folder)
-        yield
-    finally:
-        for handle in handles:
-            os.close(handle)
-
-
-def _lock(handle: int, *, wait: bool = True) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

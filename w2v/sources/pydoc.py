@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from w2v.errors import DataError, W2VError
-from w2v.files import write_text
+from w2v.files import has_temporaries, write_text
+from w2v.folders import turn
 from w2v.leaving import undoing
 from w2v.sources import Source, docstrings
 
@@ -47,17 +48,26 @@ def make(*, data_folder: Path) -> Source:
     }
     fingerprint = hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
     path = data_folder / f"pydoc-{fingerprint}.txt"
-    if not path.exists():
-        found = ", ".join([versions["python"], *(f"{name} {versions[name]}" for name in folders)])
-        logger.info("corpus pydoc: reading the documentation of %s, once", found)
-        library = Path(sysconfig.get_path("stdlib"))
-        files = [file for folder in (library, *folders.values()) for file in sources(folder)]
-        lines = distinct_sentences(files)
-        if not lines:
-            raise DataError(f"no docstrings in {library}")
-        write_text(path, "".join(f"{line}\n" for line in lines))
-        logger.info("corpus pydoc: %s sentences in %s", f"{len(lines):,}", path)
+    # The text may be there beside what a killed process left: that is cleared, with the lock.
+    if not path.exists() or has_temporaries(data_folder):
+        with turn(data_folder):
+            if not path.exists():
+                found = (f"{name} {versions[name]}" for name in folders)
+                named = ", ".join([versions["python"], *found])
+                logger.info("corpus pydoc: reading the documentation of %s, once", named)
+                _write(path, folders.values())
     return Source("pydoc", train=(path,), heldout=())
+
+
+def _write(path: Path, packages: Iterable[Path]) -> None:
+    """Reads the standard library and packages, and writes their sentences."""
+    library = Path(sysconfig.get_path("stdlib"))
+    files = [file for folder in (library, *packages) for file in sources(folder)]
+    lines = distinct_sentences(files)
+    if not lines:
+        raise DataError(f"no docstrings in {library}")
+    write_text(path, "".join(f"{line}\n" for line in lines))
+    logger.info("corpus pydoc: %s sentences in %s", f"{len(lines):,}", path)
 
 
 def package_folder(name: str) -> Path | None:
