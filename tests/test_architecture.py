@@ -38,6 +38,7 @@ LAYERS = {
     "leaving": 0,
     "flocks": 0,
     "names": 0,
+    "spelling": 0,
     "preflight": 2,
     "sentences": 0,
     "colors": 0,

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from w2v.errors import ConfigError, DataError
-from w2v.vectors import WordVectors, close_spellings, escaped, shown
+from w2v.spelling import close_spellings, escaped, shown
+from w2v.vectors import WordVectors
 
 WORDS = ["chip", "chips", "intel", "king", "queen"]
 ROWS = np.array([[1, 0], [4, 3], [3, 4], [0, 2], [-1, 0]], np.float32)

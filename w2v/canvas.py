@@ -18,7 +18,7 @@ from matplotlib.ft2font import FT2Font
 
 from w2v.colors import GRAY, INK
 from w2v.files import atomic_write
-from w2v.vectors import shown
+from w2v.spelling import shown
 
 log = logging.getLogger(__name__)
 

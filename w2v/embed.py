@@ -28,8 +28,9 @@ from w2v.errors import ConfigError, DataError
 from w2v.formats.text_rows import CHUNK_NUMBERS
 from w2v.line_vectors import LineVectors
 from w2v.names import BagMode
+from w2v.spelling import MAX_SHOWN
 from w2v.tokens import TokenRule, cut_pieces, require_usable
-from w2v.vectors import MAX_SHOWN, WordVectors
+from w2v.vectors import WordVectors
 
 SPLIT = TokenRule()
 RARITY = 1e-3  # a of a/(a+p): Arora, Liang, Ma 2017, sec. 4.1.1

@@ -26,7 +26,8 @@ from w2v.formats.rows import nothing_in_common
 from w2v.model import KnownRows
 from w2v.names import Freeze
 from w2v.rundir import VECTORS, VOCAB, RunDir
-from w2v.vectors import WordVectors, escaped
+from w2v.spelling import escaped
+from w2v.vectors import WordVectors
 from w2v.vocab import UNK_ID, Vocab
 
 CENTER, CONTEXT = "center", "context"

@@ -12,7 +12,8 @@ import numpy as np
 
 from w2v.errors import ConfigError
 from w2v.projection import Method, Projection, project
-from w2v.vectors import WordVectors, escaped, unit_rows
+from w2v.spelling import escaped
+from w2v.vectors import WordVectors, unit_rows
 
 
 class WordMap(NamedTuple):

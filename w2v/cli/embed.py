@@ -126,7 +126,7 @@ def _write(parts: "Parts", path: Path | None, *, dim: int) -> None:
 
 def _report(tally: "Tally", table: "WordVectors", rule: "TextRule") -> None:
     """Says which words counted for nothing."""
-    from w2v.vectors import shown
+    from w2v.spelling import shown
 
     if tally.num_unknown:
         missed = tally.commonest_unknown(MOST_LISTED)

@@ -123,7 +123,7 @@ def _row(path: Path, score: "Score", measure: str, interval: tuple[float, float]
 
 
 def _cells(row: Row) -> list[str]:
-    from w2v.vectors import escaped
+    from w2v.spelling import escaped
 
     # Adding 0.0 turns -0.0 into 0.0.
     numbers = [f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}" for value in row[3:6]]

@@ -44,6 +44,6 @@ def _shown(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    from w2v.vectors import escaped  # numpy, only once there is something to print
+    from w2v.spelling import escaped  # numpy, only once there is something to print
 
     return escaped(value) if isinstance(value, str) else str(value)

@@ -161,7 +161,7 @@ def _as_json(query: Query, found: Neighbors) -> str:
 
 
 def _as_lines(found: Neighbors) -> str:
-    from w2v.vectors import escaped
+    from w2v.spelling import escaped
 
     # Adding 0.0 turns -0.0 into 0.0.
     return "\n".join(f"{escaped(word)}\t{round(cosine, 4) + 0.0:.4f}" for word, cosine in found)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v.errors import DataError
-from w2v.vectors import WordVectors, shown
+from w2v.spelling import shown
+from w2v.vectors import WordVectors
 
 HEADER_BYTES = 64  # more than two numbers of 19 digits
 MAX_WORD_BYTES = 1 << 16

@@ -27,7 +27,8 @@ from w2v.formats.rows import (
     header_expected,
     parse_header,
 )
-from w2v.vectors import WordVectors, shown
+from w2v.spelling import shown
+from w2v.vectors import WordVectors
 
 NAME = "binary"
 SUFFIXES = (".bin",)
