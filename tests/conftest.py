@@ -1,5 +1,6 @@
 """What several test files need: optional data, tiny corpora, a small trained run, the CLI."""
 
+import logging
 import os
 import threading
 import zipfile
@@ -52,9 +53,11 @@ def ptb_data(test_data, tmp_path_factory):
 
 @pytest.fixture
 def cli(capsys, tmp_path, monkeypatch):
-    """Runs `w2v` in this process, in an empty folder."""
+    """Runs `w2v` in this process, in an empty folder; logging is as before afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("W2V_DATA", raising=False)
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
 
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()
@@ -63,7 +66,9 @@ def cli(capsys, tmp_path, monkeypatch):
         out, err = capsys.readouterr()
         return Outcome(exit_.value.code, out, err)
 
-    return run
+    yield run
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 def planted_text(*, lines: int, seed: int) -> str:

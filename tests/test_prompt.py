@@ -127,8 +127,10 @@ def test_words_are_completed(terminal):
     shown = asked.type(b"int\t--\tqu\t\n")
     assert b"intel --minus queen's" in shown
     assert b"chips\t0.9839" in shown  # (1.6, 0.8) / 1.78885 times (0.8, 0.6)
-    shown = asked.type(b"chi\t\t\t", until=b"chips")  # two of them: both are listed
+    # Two of them: both are listed, and the line comes again below.
+    shown = asked.type(b"chi\t\t\t", until=PROMPT + b"chip")
     assert b"chip " in shown
+    assert b"chips" in shown
     asked.type(b"\n")
     assert asked.end(CTRL_D)[0] == 0
 
