@@ -731,11 +731,12 @@ def run(*args: str):
     return CliRunner().invoke(config_app, args, catch_exceptions=False)
 
 
-def test_show_prints_what_loads_back():
+def test_show_prints_what_loads_back(caplog):
+    caplog.set_level("INFO")
     Path("c.yaml").write_text("train: {lr: 1e-3}\n")
     done = run("show", "-c", "c.yaml", "-s", "train.seed=3")
     assert done.exit_code == 0
-    assert done.stderr == "config c.yaml: given by --config\n"
+    assert caplog.messages == ["config c.yaml: given by --config"]
     assert load(done.stdout) == Config(train=TrainSection(lr=0.001, seed=3))
 
 
@@ -751,10 +752,11 @@ def test_show_origin():
     assert load(done.stdout) == load_config("c.yaml", ["train.seed=3"]).config
 
 
-def test_check_says_ok_on_stderr():
+def test_check_says_ok_and_prints_nothing(caplog):
+    caplog.set_level("INFO")
     Path("c.yaml").write_text("train: {lr: 1e-3}\n")
     done = run("check", "--config", "c.yaml")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "c.yaml: ok\n")
+    assert (done.exit_code, done.stdout, caplog.messages) == (0, "", ["c.yaml: ok"])
 
 
 def test_check_refuses():
