@@ -29,6 +29,7 @@ def run(folder, *arguments, code=None):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_corpus_is_packed_checked_and_trained(tmp_path):
     pytest.importorskip("triton")
     (tmp_path / "a.txt").write_text(planted_text(lines=60, seed=0))

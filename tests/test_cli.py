@@ -76,6 +76,14 @@ def test_w2v_yaml_of_the_current_folder_is_the_default(cli, tiny_options, tmp_pa
     assert "w2v.yaml" in outcome.err
 
 
+def test_a_dry_run_says_what_training_would_refuse(cli, trained, tiny_options):
+    outcome = cli("train", *tiny_options, "--run", trained.path, "--dry-run")
+    assert outcome.code == 0
+    assert f"train would be refused: {trained.path} holds a finished run; --force" in outcome.err
+    forced = cli("train", *tiny_options, "--run", trained.path, "--dry-run", "--force")
+    assert "refused" not in forced.err
+
+
 def test_dry_run_says_what_would_be_done_and_writes_no_run(cli, tiny_options, tmp_path):
     outcome = cli("train", *tiny_options, "--run", "runs/tiny", "--dry-run")
     assert outcome.code == 0
@@ -477,6 +485,7 @@ def test_a_signal_ends_training_with_its_code(sent, code, tiny_options, tmp_path
     assert not RunDir(tmp_path / "runs/tiny").is_finished()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--help",), ("similar", "-"), ("similar", "apple1")])
 def test_closed_standard_streams_are_no_bug(arguments, tiny_options, tmp_path):
     assert process("train", *tiny_options, "--run", "runs/tiny", cwd=tmp_path).returncode == 0

@@ -139,7 +139,7 @@ def test_only_the_commonest_words_answer(w2v):
     assert (code, out) == (0, "chips\t0.8000\n")
     assert "-k 9 is more than there is: 2 other words" in err
     assert w2v("similar", "chip", "-k", "1", "--restrict", "99")[1] == "chips\t0.8000\n"
-    assert w2v("similar", "chip", "--restrict", "1")[1] == "\n"
+    assert w2v("similar", "chip", "--restrict", "1")[1] == ""
 
 
 def test_which_table_is_asked(w2v):

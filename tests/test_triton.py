@@ -287,6 +287,7 @@ def on_device(streams):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adagrad", 0.2)])
 def test_it_finds_planted_neighbors(optimizer, lr):
     case = Case(block=16, shared=16, dim=8)

@@ -111,7 +111,10 @@ function startMap(doc) {
     const alike = exactly ? undefined : word.find((w) => w.toLowerCase().startsWith(folded));
     const row = rowOf.get(typed) ?? rowOf.get(alike);
     if (!typed) words.selected.indices = [];
-    else if (row !== undefined) select(row);
+    else if (row !== undefined) {
+      select(row);
+      if (!rowOf.has(typed)) answer.textContent = `${typed} is not on this map; this is: ${word[row]}`;
+    }
     else if (!exactly) {
       words.selected.indices = [];
       answer.textContent = `${typed} is not on this map.`;

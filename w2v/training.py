@@ -99,7 +99,7 @@ def prepare_run(
     if saved is not None:
         require_same(saved, {"settings": settings_of(config)})
     else:
-        _require_free(run_dir, force=force)
+        require_place(run_dir, force=force)
         if config.model.init_from is not None:
             pretrained.require_fit(config.model.init_from, dim=config.model.dim)
     require_writable(folder)
@@ -179,7 +179,7 @@ class FolderWatch:
         """Nothing is held."""
 
 
-def _require_free(run_dir: RunDir, *, force: bool) -> None:
+def require_place(run_dir: RunDir, *, force: bool) -> None:
     """Refuses to train over a run, finished or not, that somebody may want, unless `force`."""
     run_dir.require_free(force=force)
     if not force:
@@ -189,7 +189,7 @@ def _require_free(run_dir: RunDir, *, force: bool) -> None:
 def _checkpoint(run: Run) -> Saved | None:
     """What to go on from; looked at again now that nobody else can write here."""
     if not run.resume:
-        _require_free(run.folder, force=run.force)
+        require_place(run.folder, force=run.force)
         return None
     saved = newest(run.folder.checkpoints)
     require_same(saved, run.identity())

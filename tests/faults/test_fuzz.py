@@ -72,6 +72,7 @@ def test_equal_seeds_give_equal_inputs():
         ]
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     outcome = process(ROOT / "scripts" / "fuzz.py", "pairs", "zip", "--inputs", 50,
                       cwd=tmp_path, module=None)  # fmt: skip

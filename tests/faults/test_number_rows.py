@@ -100,6 +100,7 @@ def test_a_device_that_is_not_here(row, train, tmp_path, monkeypatch, name):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("N6")
 def test_the_same_seed_with_another_hash_seed(row, train, tmp_path):
     expect(row, train(), 0)

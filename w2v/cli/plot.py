@@ -1,4 +1,4 @@
-"""`w2v plot`: pictures of a run: its loss, its sentences, its words; by the extra `[plot]`."""
+"""`w2v plot`: the loss and the words of a run, the sentences of a config's text; extra `[plot]`."""
 
 import logging
 from collections.abc import Sequence

@@ -86,7 +86,8 @@ def similar(
     if words == [STDIN]:
         _stream(answer, parted=not as_json)
     elif words:
-        emit(answer(Query(words, [])))
+        if block := answer(Query(words, [])):
+            emit(block)
     else:
         log.info("words to look for, %s before one to subtract; Ctrl-D ends", MINUS)
         lines = ask_lines(PROMPT, completions=(MINUS, *table.words))

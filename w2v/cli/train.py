@@ -7,7 +7,7 @@ import typer
 
 from w2v.cli import signals
 from w2v.cli.options import ConfigOption, SetOption, set_verbosity
-from w2v.errors import ConfigError, StoppedError
+from w2v.errors import ConfigError, StoppedError, StorageError
 
 if TYPE_CHECKING:
     from w2v.record import Run
@@ -68,6 +68,10 @@ def train(
         from w2v.stats import describe
 
         echo_report(describe(prepared.survey, loaded.config), as_json=False)
+        try:
+            training.require_place(prepared.folder, force=force or resume)
+        except StorageError as error:
+            log.warning("train would be refused: %s; %s", error, error.hint)
         return
     if prepared is not None:
         _execute(prepared, quiet=quiet)
