@@ -382,6 +382,7 @@ def test_a_bug_without_a_place_for_its_report(cli, monkeypatch, tmp_path):
     assert "hint: W2V_DEBUG=1 shows where" in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_a_stop_whose_reader_has_ended_is_saved_and_has_its_code(tiny_options, tmp_path):
     """Ctrl-C in `w2v train 2>&1 | tee log` ends tee first."""
@@ -426,6 +427,7 @@ def test_train_similar_export_as_real_processes(tiny_options, tmp_path):
     assert (tmp_path / "vectors.txt").read_text().startswith("18 16\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_exits_with_141(tiny_options, tmp_path):
     assert process("train", *tiny_options, "--run", "runs/tiny", cwd=tmp_path).returncode == 0
     command = [sys.executable, "-m", "w2v", "export", "-"]
@@ -439,6 +441,7 @@ def test_a_reader_that_goes_away_exits_with_141(tiny_options, tmp_path):
     assert "Exception ignored" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_a_full_stdout_exits_with_5(tiny_options, tmp_path):
     assert process("train", *tiny_options, "--run", "runs/tiny", cwd=tmp_path).returncode == 0
@@ -452,6 +455,7 @@ def test_a_full_stdout_exits_with_5(tiny_options, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_nohup_is_honored(tiny_options, tmp_path):
     command = [sys.executable, "-m", "w2v", "train", *tiny_options, "--run", "runs/tiny"]

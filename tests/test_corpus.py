@@ -419,6 +419,7 @@ def test_bytes_are_independent_of_hashing_and_threads(tmp_path):
     assert manifests[0] == manifests[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_is_bounded_by_the_vocabulary_and_a_buffer(tmp_path):
     rng = np.random.default_rng(0)

@@ -141,6 +141,7 @@ def test_ctrl_c_while_we_import_our_first_module_shows_no_traceback(start):
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_an_early_ctrl_c_shows_at_most_tracebacks_of_pythons_own_start(start):
     rng, ours = random.Random(0), os.path.dirname(w2v.__file__)  # noqa: PTH120

@@ -19,6 +19,8 @@ from w2v.vocab import Vocab
 termios = pytest.importorskip("termios", reason="pseudo-terminals are POSIX")
 pytest.importorskip("readline", reason="this Python is built without readline")
 
+pytestmark = pytest.mark.slow  # a process each
+
 WORDS = ("<unk>", "chip", "chips", "intel", "king", "queen's")
 CENTER = np.array([[0, 0], [1, 0], [4, 3], [3, 4], [0, 2], [-1, 0]], np.float32)
 PROMPT = b"similar> "

@@ -444,6 +444,7 @@ def options(*settings):
     return [part for setting in settings for part in ("-s", setting)]
 
 
+@pytest.mark.slow
 def test_a_run_trains_through_it(cli, tiny_text):
     done = cli("train", "--run", "r", *options(*RUN, f"corpus.path={tiny_text}"))
     assert done.code == 0, done.err

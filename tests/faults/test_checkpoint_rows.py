@@ -91,6 +91,7 @@ def kill(folder, times):
     return done.out
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C1")
 def test_no_checkpoint_is_lost_to_kills(row, tmp_path):
     assert "0 lost" in kill(tmp_path, 60)
@@ -112,7 +113,7 @@ def test_the_same_command_again_does_not_start_over(
     for prepare in (True, False):
         with monkeypatch.context() as patch:
             if not prepare:  # a checkpoint that came meanwhile
-                patch.setattr(training, "_require_free", once_without(training._require_free))
+                patch.setattr(training, "require_place", once_without(training.require_place))
             outcome = cli("train", *options, "-q")
         assert "step-84.json" in expect(row, outcome, 5)
         assert outcome.err.endswith("hint: --resume goes on, --force starts over\n")
@@ -337,6 +338,7 @@ def test_a_disk_that_refuses_ends_training_and_spares_what_is_saved(
     assert cli("train", *options, "-q", "--resume").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C4")
 def test_a_small_disk(row, tmp_path):
     (tmp_path / "run").mkdir()
@@ -680,6 +682,7 @@ def test_a_folder_that_goes_away_just_before_it_is_written_to(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C17")
 def test_a_trainer_whose_folder_was_deleted_leaves_the_next_one_alone(
     row, cli, options, uninterrupted, tmp_path, monkeypatch
@@ -740,6 +743,7 @@ def ended(process_, *, row, within_s=5.0):
     return code, errors
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C13")
 @pytest.mark.parametrize("sent", CODES)
 def test_a_signal_saves_and_says_how_to_go_on(row, sent, options, tmp_path):
@@ -759,6 +763,7 @@ def test_a_signal_saves_and_says_how_to_go_on(row, sent, options, tmp_path):
         assert (done.code, done.out) == (0, "run\n"), done.err
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C13")
 def test_a_signal_at_any_moment(row, options, tmp_path):
     at_moments(row, options, tmp_path, number=3)
@@ -890,6 +895,7 @@ def in_the_last_write(number, at, arguments, tmp_path):
     return process(*script, cwd=tmp_path, module=None)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C13")
 @pytest.mark.parametrize("at", [0, 1, 5, 6])
 def test_a_signal_in_the_last_write_says_how_to_go_on_and_spoils_nothing(
@@ -909,6 +915,7 @@ def test_a_signal_in_the_last_write_says_how_to_go_on_and_spoils_nothing(
     assert sha256(run.vectors) == uninterrupted
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("at", [1, 5, 6])
 def test_a_run_that_was_killed_while_it_replaced_another_says_how_to_end_it(

@@ -380,6 +380,7 @@ def eight_at_once(folder, url, *, prelude=""):
     return [process.wait(timeout=60) for process in processes]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("D21")
 def test_eight_first_runs_at_once(row, tmp_path, data):
     with Server(server.good(ARCHIVE)) as web:
@@ -388,6 +389,7 @@ def test_eight_first_runs_at_once(row, tmp_path, data):
     assert len(web.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault("D22")
 def test_eight_first_runs_where_locks_do_not_hold(row, tmp_path, data):
     prelude = "import fcntl; fcntl.flock = lambda *_: None"

@@ -99,6 +99,7 @@ def test_no_vectors(row, embed, tmp_path, data):
     expect(row, embed(stdin=b"red\n"), 4)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("V13")
 def test_a_reader_that_goes_away(row, embed, tmp_path):
     (tmp_path / "text.txt").write_text("red\n")
@@ -109,6 +110,7 @@ def test_a_reader_that_goes_away(row, embed, tmp_path):
     expect(row, outcome, 141)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("V13")
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_a_full_output(row, embed, tmp_path):

@@ -236,7 +236,7 @@ def test_an_unknown_word_in_a_queue(row, cli, run_folder, monkeypatch):
         (b"3 2\na 1 1\nb 0 0\nc 1 0\n", (), "c\t0.7071\nb\t0.0000\n"),
         (b"3 2\na 1 1\nb 1 1\nc 1 1\n", (), "b\t1.0000\nc\t1.0000\n"),
         (b"3 2\na 1 1\nb 1 1\nc 1 0\n", ("--minus", "a"), "b\t0.0000\nc\t0.0000\n"),
-        (b"1 2\na 1 1\n", (), "\n"),
+        (b"1 2\na 1 1\n", (), ""),
         (b"2 1\na 1e-45\nb -1e-45\n", ("-k", "99"), "b\t-1.0000\n"),
         (b"2 1\na 3e38\nb 3e38\n", (), "b\t1.0000\n"),
     ],
