@@ -52,7 +52,8 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True)
 def own_world(monkeypatch, tmp_path):
-    """No proxies, and a home of its own."""
+    """No proxies, a home and data of its own."""
+    monkeypatch.delenv("W2V_DATA", raising=False)
     for name in NO_PROXY:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
