@@ -1,7 +1,7 @@
 """A run of 400,000 words x 300: `w2v similar` answers in a second, its tables mapped into memory.
 
 Processor time is compared, since other programs share the machine; on an idle one it is the wall
-time. Measured on 2 cores of an AVX-512 Xeon, 2026-11, the files in the page cache: .6 s of wall
+time. Measured on 2 cores of an AVX-512 EPYC, 2026-11, the files in the page cache: .6 s of wall
 time, and 3.4 s of processor time before tables were mapped.
 """
 

@@ -1,4 +1,4 @@
-"""The pages of docs/ do what they show: every `python` block is run, every `$ w2v` command typed.
+"""docs/python.md does what it shows: every `python` block is run, every `$ w2v` command typed.
 
 The blocks of a page share one namespace, as in one session, and an empty folder. There the config
 that a page names is a small one: its text is drawn from the words of WORDS.

@@ -130,6 +130,26 @@ def test_candidates_are_the_first_words_only(vectors):
     assert analogies(vectors, question, restrict=3).value == 0
 
 
+def test_candidates_are_the_commonest_words_wherever_their_rows_are(random_vectors):
+    rng = np.random.default_rng(1)
+    counts = rng.permutation(len(random_vectors)) + 1
+    order = np.argsort(-counts)
+    by_count = WordVectors(
+        [random_vectors.words[i] for i in order],
+        random_vectors.matrix[order],
+        counts=counts[order].tolist(),
+    )
+    unsorted = WordVectors(random_vectors.words, random_vectors.matrix, counts=counts.tolist())
+    ids_N3 = rng.integers(0, 60, (200, 3)).tolist()
+    questions = [
+        Question(*(f"w{i}" for i in (a, b, c, _brute_force(random_vectors, a, b, c))))
+        for a, b, c in ids_N3
+    ]
+    found = [analogies(vectors, questions, restrict=20) for vectors in (by_count, unsorted)]
+    assert found[0] == found[1]
+    assert 0 < found[0].value < 1
+
+
 def test_analogies_of_nothing_known_are_nan(vectors):
     score = analogies(vectors, [Question("zebra", "king", "woman", "queen")])
     assert math.isnan(score.value)

@@ -18,7 +18,6 @@ from w2v.files import (
     atomic_write,
     make_folder,
     open_compressed,
-    require_writable,
     sha256,
     sweep_temporaries,
     unwritable,
@@ -267,32 +266,10 @@ def test_a_device_that_is_full(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("inside", ["", "new", "new/and/deeper"])
-def test_a_writable_folder_is_not_touched(tmp_path, inside):
-    require_writable(tmp_path / inside)
-    assert names(tmp_path) == []
-
-
-def test_a_relative_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    require_writable(Path("new"))
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("inside", ["file", "file/deeper"])
-def test_a_file_is_no_writable_folder(tmp_path, inside):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError) as caught:
-        require_writable(tmp_path / inside)
-    assert str(caught.value) == f"cannot write {tmp_path / inside}: {tmp_path / 'file'} is a file"
-
-
 @NOT_AS_ROOT
-def test_a_read_only_folder(tmp_path):
+def test_nothing_is_written_to_a_read_only_folder(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o555)
-    with pytest.raises(StorageError, match="is read-only"):
-        require_writable(folder / "new")
     with pytest.raises(StorageError, match="Permission denied"):
         write_bytes(folder / "a.txt", b"")
 

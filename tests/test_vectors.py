@@ -132,6 +132,15 @@ def test_a_restricted_search_is_the_whole_one_with_the_others_left_out(data):
     assert found == [item for item in whole if vectors.index(item[0]) < restrict][:3]
 
 
+def test_a_restriction_takes_the_commonest_words_wherever_their_rows_are():
+    rows = [[1, 0], [4, 1], [3, 1], [2, 1], [1, 1]]
+    vectors = table(rows, counts=[1, 2, 9, 2, 5])
+    assert vectors.commonest(3).tolist() == [2, 4, 1]
+    assert vectors.commonest(9).tolist() == [2, 4, 1, 3, 0]
+    found = [[word for word, _ in vectors.similar("w0", restrict=r)] for r in (1, 2, 3, 9)]
+    assert found == [["w2"], ["w2", "w4"], ["w1", "w2", "w4"], ["w1", "w2", "w3", "w4"]]
+
+
 def test_a_restriction_below_one_is_refused():
     with pytest.raises(ConfigError, match="restrict must be at least 1, got 0"):
         table([[1.0]]).similar("w0", restrict=0)

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from w2v.testsets import Pair, Question, Section
 from w2v.vectors import WordVectors
 
+NO_CANDIDATE = -1
 RESTRICT = 30_000  # candidates of an analogy, as in Mikolov's compute-accuracy
 QUESTIONS_PER_PRODUCT = 256  # 256 x 30,000 float32 scores are 31 MB
 SCORES_PER_PRODUCT = QUESTIONS_PER_PRODUCT * RESTRICT
@@ -73,8 +74,8 @@ def analogies(
 ) -> Score:
     """The share of known questions whose best candidate is the expected word.
 
-    Candidates are the first `restrict` words, which are the commonest; an expected word beyond
-    them counts as wrong. All four words must be in the vocabulary.
+    Candidates are the `restrict` commonest words; an expected word beyond them counts as wrong.
+    All four words must be in the vocabulary.
     """
     return _share(_judged(vectors, questions, restrict=restrict), name=name)
 
@@ -153,12 +154,15 @@ def _judged(
     """UNKNOWN, WRONG or RIGHT for each question."""
     judged_N = np.full(len(questions), UNKNOWN, np.int8)
     known, ids_N4 = _known(vectors, questions)
-    candidates_RD = _unit_rows(vectors, range(min(restrict, len(vectors))))
+    candidates_R = np.sort(vectors.commonest(restrict))
+    place_V = np.full(len(vectors), NO_CANDIDATE)
+    place_V[candidates_R] = np.arange(len(candidates_R))
+    candidates_RD = _unit_rows(vectors, candidates_R)
     step = min(QUESTIONS_PER_PRODUCT, max(1, SCORES_PER_PRODUCT // len(candidates_RD)))
     for start in range(0, len(known), step):
         batch_N4 = ids_N4[start : start + step]
-        answers_N = _answers(vectors, batch_N4[:, :3], candidates_RD)
-        is_right_N = answers_N == batch_N4[:, 3]
+        answers_N = _answers(vectors, batch_N4[:, :3], candidates_RD, place_V)
+        is_right_N = answers_N == place_V[batch_N4[:, 3]]
         judged_N[known[start : start + step]] = np.where(is_right_N, RIGHT, WRONG)
     return judged_N
 
@@ -170,17 +174,23 @@ def _share(judged_N: NDArray[np.int8], *, name: str) -> Score:
 
 
 def _answers(
-    vectors: WordVectors, question_N3: NDArray[np.intp], candidates_RD: NDArray[np.float32]
+    vectors: WordVectors,
+    question_N3: NDArray[np.intp],
+    candidates_RD: NDArray[np.float32],
+    place_V: NDArray[np.intp],
 ) -> NDArray[np.intp]:
     """Row numbers of the candidates x, none of a, b, c, with the largest cos(x, b - a + c).
+
+    `place_V` tells the row of each word among the candidates, or NO_CANDIDATE.
 
     Source: Mikolov et al. 2013, "Linguistic Regularities in Continuous Space Word
     Representations", section 4; Levy and Goldberg 2014 call it 3CosAdd.
     """
     a_ND, b_ND, c_ND = (_unit_rows(vectors, ids_N) for ids_N in question_N3.T)
     scores_NR = (b_ND - a_ND + c_ND) @ candidates_RD.T
-    rows_N, columns_N = np.nonzero(question_N3 < len(candidates_RD))
-    scores_NR[rows_N, question_N3[rows_N, columns_N]] = -np.inf
+    place_N3 = place_V[question_N3]
+    rows_N, columns_N = np.nonzero(place_N3 != NO_CANDIDATE)
+    scores_NR[rows_N, place_N3[rows_N, columns_N]] = -np.inf
     answers_N: NDArray[np.intp] = scores_NR.argmax(axis=1)
     return answers_N
 

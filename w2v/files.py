@@ -63,19 +63,6 @@ def atomic_path(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
         fsync_folder(path.parent)
 
 
-def require_writable(folder: Path) -> None:
-    """Checks, without touching anything, that `folder` exists or can be made, and be written to.
-
-    Raises:
-        StorageError: it cannot.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise StorageError(f"cannot write {folder}: {existing} is a file")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write {folder}: {existing} is read-only")
-
-
 def write_bytes(path: Path, data: bytes, *, make_parents: bool = True) -> None:
     """Writes `data` to `path`, whole or not at all. Raises `StorageError`."""
     with atomic_write(path, make_parents=make_parents) as file:

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v.errors import ConfigError
-from w2v.files import atomic_write, require_writable
+from w2v.files import atomic_write
 from w2v.folders import sweep_stale
 from w2v.formats import npy, tsv
-from w2v.preflight import require_free
+from w2v.preflight import require_free, require_writable
 
 if TYPE_CHECKING:
     import polars as pl

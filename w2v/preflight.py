@@ -56,3 +56,16 @@ def require_readable(path: Path) -> None:
         raise unreadable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     if not os.access(path, os.R_OK):
         raise unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def require_writable(folder: Path) -> None:
+    """Checks, without touching anything, that `folder` exists or can be made, and be written to.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise StorageError(f"cannot write {folder}: {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {folder}: {existing} is read-only")

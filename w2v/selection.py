@@ -12,9 +12,7 @@ from w2v.vectors import WordVectors, unit_rows
 
 
 def commonest(vectors: WordVectors, num: int) -> WordVectors:
-    """The words that occur most often, `num` or all there are; ties go to the smaller id.
-
-    Where counts are not known the first ones are taken: vector files begin with the commonest.
+    """The words that occur most often (`WordVectors.commonest`), `num` or all there are.
 
     Raises:
         ConfigError: `num` is below 1.
@@ -23,9 +21,7 @@ def commonest(vectors: WordVectors, num: int) -> WordVectors:
         raise ConfigError(f"the number of words must be at least 1, got {num}")
     if num >= len(vectors):
         return vectors
-    ids = np.arange(num)
-    if vectors.counts is not None:
-        ids = np.sort(np.argsort(-np.array(vectors.counts), kind="stable")[:num])
+    ids = np.sort(vectors.commonest(num))
     words = [vectors.words[i] for i in ids]
     counts = None if vectors.counts is None else [vectors.counts[i] for i in ids]
     return WordVectors(words, vectors.matrix[ids], counts=counts)

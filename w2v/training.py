@@ -18,12 +18,12 @@ from w2v.config import Config
 from w2v.configfile import load_config
 from w2v.devices import cpu_threads
 from w2v.errors import StoppedError
-from w2v.files import require_writable
 from w2v.learner import FROZEN_TENSORS, Learner, make_learner
 from w2v.leaving import Wish, resumable
 from w2v.loop import reports
 from w2v.memory import memory_errors, require_memory
 from w2v.model import KnownRows
+from w2v.preflight import require_writable
 from w2v.record import ORIGIN, Run, finish_run, open_run, surroundings
 from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
 from w2v.restraints import Frozen, frozen_rows

@@ -35,6 +35,7 @@ PRODUCT_BYTES = 2**26  # of the cosines that `neighbors` has in memory at once
 LEAST_SQUARE, MOST_SQUARE = 2.0**-80, 2.0**120
 
 Float32 = NDArray[np.float32]
+Ids = Sequence[int] | NDArray[np.intp]
 
 
 class WordVectors:
@@ -109,6 +110,14 @@ class WordVectors:
         row_D: Float32 = self.matrix[self.index(word)]
         return row_D
 
+    def commonest(self, num: int) -> NDArray[np.intp]:
+        """The ids of the `num` words that occur most often, or of all, by falling count.
+
+        Ties go to the smaller id. Where counts are not known the first words are taken: vector
+        files begin with the commonest.
+        """
+        return self._by_count_V[:num]
+
     def similar(
         self,
         positive: str | Sequence[str],
@@ -123,8 +132,8 @@ class WordVectors:
             positive: a word or several, whose unit vectors are averaged.
             negative: a word or several, whose unit vectors are subtracted.
             k: how many; fewer come where fewer words are left. The query's own never come.
-            restrict: only so many first words, which are the commonest, are answers; the words of
-                the query may lie beyond.
+            restrict: only so many of the commonest words are answers; the words of the query may
+                lie beyond.
 
         A query without direction (a zero vector, a word minus itself) has cosine 0 to all.
 
@@ -139,8 +148,12 @@ class WordVectors:
         minus = [self.index(word) for word in _as_words(negative)]
         if not plus + minus:
             raise ConfigError("a query has at least one word")
-        num_answers = min(restrict or len(self), len(self))
-        excluded = sorted({i for i in plus + minus if i < num_answers})
+        answers = slice(None) if restrict is None else self.commonest(restrict)
+        barred_V = np.ones(len(self), np.bool_)
+        barred_V[answers] = False
+        num_answers = int(np.flatnonzero(~barred_V)[-1]) + 1  # the rows that are worth a product
+        barred_V[plus + minus] = True
+        excluded = np.flatnonzero(barred_V[:num_answers])
         unit_D = _direction(self._unit64(plus).sum(axis=0) - self._unit64(minus).sum(axis=0))
         table_VD, lengths_V = self._scored
         products_V = table_VD[:num_answers] @ unit_D.astype(np.float32)
@@ -163,7 +176,7 @@ class WordVectors:
                 yield self._nearest(unit_D, scores_V, [i], k)
 
     def _nearest(
-        self, unit_D: NDArray[np.float64], scores_V: Float32, excluded: Sequence[int], k: int
+        self, unit_D: NDArray[np.float64], scores_V: Float32, excluded: Ids, k: int
     ) -> list[tuple[str, float]]:
         """The k nearest of the first rows: those that have a float32 score against the query."""
         if not unit_D.any():
@@ -245,7 +258,7 @@ class WordVectors:
             include_last_offset=include_last_offset,
         )
 
-    def _candidates(self, scores_V: Float32, excluded: Sequence[int], k: int) -> NDArray[np.intp]:
+    def _candidates(self, scores_V: Float32, excluded: Ids, k: int) -> NDArray[np.intp]:
         """Ids, rising, of all of the first rows whose true cosine can be among the k best."""
         scores_V[excluded] = -np.inf
         k = min(k, len(scores_V) - len(excluded))
@@ -255,6 +268,13 @@ class WordVectors:
         # Twice what rounding can do to a sum of D products and to the two lengths under it.
         slack = 2 * (self.matrix.shape[1] + 4) * np.finfo(np.float32).eps
         return np.flatnonzero(scores_V >= kth_best - slack)
+
+    @cached_property
+    def _by_count_V(self) -> NDArray[np.intp]:
+        """All ids, by falling count."""
+        if self.counts is None:
+            return np.arange(len(self))
+        return np.argsort(-np.array(self.counts, np.int64), kind="stable")
 
     @cached_property
     def _scored(self) -> tuple[Float32, Float32]:

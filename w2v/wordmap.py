@@ -65,7 +65,7 @@ def make_map(
     for neighbors in vectors.neighbors(named_ids, k):
         chosen |= dict.fromkeys(vectors.index(word) for word, _ in neighbors)
     num_neighbors = len(chosen) - len(named_ids)
-    chosen |= dict.fromkeys(_commonest(vectors, top))
+    chosen |= dict.fromkeys(vectors.commonest(top).tolist())
     if not chosen:
         raise ConfigError("a map of no words: name some, or --top")
     ids = list(chosen)
@@ -79,11 +79,3 @@ def make_map(
         near=tuple([(escaped(word), cosine) for word, cosine in found] for found in near),
         projection=project(unit_rows(vectors.matrix[ids]).astype(np.float64), method),
     )
-
-
-def _commonest(vectors: WordVectors, top: int) -> list[int]:
-    """Ids by falling count; without counts the first ones, as vector files are sorted."""
-    if vectors.counts is None:
-        return list(range(min(top, len(vectors))))
-    ids: list[int] = np.argsort(-np.array(vectors.counts), kind="stable")[:top].tolist()
-    return ids

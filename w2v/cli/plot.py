@@ -166,8 +166,7 @@ def word_map(
 
 def _free(path: Path, suffixes: Sequence[str], *, force: bool) -> Path:
     """The place of a picture, once it is known that it can be drawn and written there."""
-    from w2v.files import require_writable
-    from w2v.preflight import require_free
+    from w2v.preflight import require_free, require_writable
 
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"{str(path)!r} is no {' or '.join(suffixes)} file", hint="-o OUT.png")
