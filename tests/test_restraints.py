@@ -6,6 +6,7 @@ import torch
 from test_bmm import random_batch, seeded, two_topics
 from test_fixed import NeverWait, streams_of
 
+from w2v.batches import Batch
 from w2v.draws import make_sampler
 from w2v.kernels import bmm
 from w2v.model import KnownRows, SkipGram, masked_bce
@@ -108,12 +109,16 @@ def test_a_place_counts_whether_or_not_it_is_scored():
         RowGradients(rows[:4], ones_ND[:4].clone(), rows[:2], ones_ND[:2].clone()),
         RowGradients(rows[4:], ones_ND[4:].clone(), rows[2:], ones_ND[2:].clone()),
     ]
+    step = [
+        Batch(part.center_rows_N, part.context_rows_M, labels_BTL=None, weights_BTL=None)
+        for part in parts
+    ]
     restrainer = Restrainer(Restraints(scale_grad_by_freq=True), make_model())
     for _ in range(2):  # the counts of one step are forgotten in the next
         for part in parts:
             part.center_ND.fill_(1.0)
             part.context_MD.fill_(1.0)
-        restrainer.share(parts)
+        restrainer.share(parts, step)
         for shared_ND in (
             torch.cat([part.center_ND for part in parts]),
             torch.cat([part.context_MD for part in parts]),
@@ -245,7 +250,7 @@ def test_nothing_waits_for_the_device():
     rows, _ = bmm.gradients(model, batch, objective="pair_sum")
     with NeverWait():
         restrainer.shorten([batch])
-        restrainer.share([rows])
+        restrainer.share([rows], [batch])
         restrainer.withhold(rows)
 
 

@@ -46,13 +46,16 @@ class Checkpointer:
         keep: int,
         saved_at_s: float = 0.0,
         first: Callable[[], None] = lambda: None,
+        about: Callable[[Report], Mapping[str, object]] = lambda report: {},
+        writes: bool = True,
     ) -> None:
         """Args: the run's `checkpoints/`; the live tensors; whose they are; how often; how many.
 
         `saved_at_s` is when the last one was saved, in seconds of the run; `first` puts on disk
-        what a checkpoint takes for granted: the lines of the log up to its step.
+        what a checkpoint takes for granted: the lines of the log up to its step; `about` tells,
+        with all processes, what more belongs to a report. Of several processes one `writes`.
         """
-        self._first = first
+        self._first, self._about, self._writes = first, about, writes
         self._folder, self._tensors, self._run, self._keep = folder, tensors, run, keep
         self._every_s, self._saved_at_s = every_s, saved_at_s
         self._step: int | None = None  # that was saved last
@@ -76,12 +79,14 @@ class Checkpointer:
         self.settle()
         if report.step == self._step:
             return
-        self._step = report.step
+        self._step, self._saved_at_s = report.step, report.run_seconds
+        told = {**self._run, **self._about(report)}
+        if not self._writes:
+            return
         tensors = {
             name: tensor.detach().to("cpu", copy=True) for name, tensor in self._tensors.items()
         }
-        self._written = self._writer.submit(self._write, tensors, report)
-        self._saved_at_s = report.run_seconds
+        self._written = self._writer.submit(self._write, tensors, told, report)
 
     def settle(self) -> None:
         """Waits until the last checkpoint is on disk.
@@ -104,9 +109,11 @@ class Checkpointer:
         while self._written is not None and wait([self._written], timeout=WAIT_S).not_done:
             pass
 
-    def _write(self, tensors: Mapping[str, Tensor], report: Report) -> None:
+    def _write(
+        self, tensors: Mapping[str, Tensor], told: Mapping[str, object], report: Report
+    ) -> None:
         self._first()
-        save(self._folder, tensors=tensors, run=self._run, report=report)
+        save(self._folder, tensors=tensors, run=told, report=report)
         prune(self._folder, keep=self._keep)
 
 

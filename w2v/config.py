@@ -27,6 +27,7 @@ from w2v.names import (
     Init,
     KeepFormula,
     KernelName,
+    Merge,
     Objective,
     OptimizerName,
     Schedule,
@@ -159,6 +160,22 @@ class TrainSection(BaseModel):
     threads: Threads | None = Field(None, description="CPU threads; null: as torch chooses")
 
 
+class DistributedSection(BaseModel):
+    """How several processes train one model; it says nothing to one that is alone."""
+
+    model_config = STRICT
+    merge: Merge = Field(
+        "tables",
+        description="tables: each its share of the text, then merged; gradients: of each step, bmm",
+    )
+    sync_words: Count | None = Field(
+        None, description="words of each process between two merges; null: as the kernel does best"
+    )
+    timeout_s: float = Field(
+        60.0, gt=0, le=86_400, description="a process silent for so long has stopped"
+    )
+
+
 class OutputSection(BaseModel):
     """Where a run is written, and how often."""
 
@@ -169,11 +186,17 @@ class OutputSection(BaseModel):
 
 
 def obstacles(
-    kernel: KernelName, model: ModelSection, sampling: SamplingSection, train: TrainSection
+    kernel: KernelName,
+    model: ModelSection,
+    sampling: SamplingSection,
+    train: TrainSection,
+    distributed: DistributedSection,
 ) -> Iterator[tuple[str, str]]:
     """The settings that a kernel cannot honor: which, and what it needs instead."""
     if kernel not in IN_PLACE:
         return
+    if distributed.merge == "gradients":
+        yield "distributed.merge", "tables"
     if train.optimizer not in IN_PLACE_OPTIMIZERS:
         yield "train.optimizer", f"{' or '.join(sorted(IN_PLACE_OPTIMIZERS))}"
     if kernel == "hogwild" and train.batch_size is not None:
@@ -192,7 +215,11 @@ def obstacles(
 
 
 def disagreements(
-    corpus: CorpusSection, model: ModelSection, sampling: SamplingSection, train: TrainSection
+    corpus: CorpusSection,
+    model: ModelSection,
+    sampling: SamplingSection,
+    train: TrainSection,
+    distributed: DistributedSection,
 ) -> Iterator[tuple[tuple[KeyPath, KeyPath], str]]:
     """The rules between settings: which two disagree, and how."""
     name = ("corpus", "name")
@@ -215,8 +242,10 @@ def disagreements(
     if train.batch_size is not None and train.batch_size % sampling.block:
         sizes = f"train.batch_size={train.batch_size} is not a multiple of sampling.block"
         yield (("train", "batch_size"), ("sampling", "block")), f"{sizes}={sampling.block}"
-    sections = {"model": model, "sampling": sampling, "train": train}
-    for key, need in obstacles(train.kernel, model, sampling, train):
+    sections: dict[str, BaseModel] = {
+        "model": model, "sampling": sampling, "train": train, "distributed": distributed
+    }  # fmt: skip
+    for key, need in obstacles(train.kernel, model, sampling, train, distributed):
         owner, setting = key.split(".")
         found = _as_yaml(getattr(sections[owner], setting))
         what = f"train.kernel={train.kernel} needs {key} to be {need}; found {found}"
@@ -232,11 +261,15 @@ class Config(BaseModel):
     sampling: SamplingSection = Field(default_factory=SamplingSection, description="the draws")
     model: ModelSection = Field(default_factory=ModelSection, description="the tables")
     train: TrainSection = Field(default_factory=TrainSection, description="the loop")
+    distributed: DistributedSection = Field(
+        default_factory=DistributedSection, description="several processes"
+    )
     output: OutputSection = Field(default_factory=OutputSection, description="the run folder")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for _, what in disagreements(self.corpus, self.model, self.sampling, self.train):
+        sections = self.corpus, self.model, self.sampling, self.train, self.distributed
+        for _, what in disagreements(*sections):
             raise ValueError(what)
         return self
 

@@ -138,7 +138,7 @@ def _check(
         sections[name] = section.model_validate(right)
     problems = [Problem(places[path], what) for path, what in wrong.items()]
     tainted = {path[:2] for path in wrong}
-    judged = (sections[name] for name in ("corpus", "model", "sampling", "train"))
+    judged = (sections[name] for name in ("corpus", "model", "sampling", "train", "distributed"))
     for pair, what in disagreements(*judged):
         if tainted.isdisjoint([*pair, *(path[:1] for path in pair)]):
             written = [places[path] for path in pair if path in places]

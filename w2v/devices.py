@@ -1,5 +1,6 @@
 """Which device trains: the one asked for, or the best one here, and why; how many threads."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import torch
 
 from w2v.errors import ConfigError
 from w2v.names import DeviceName
+from w2v.world import ALONE, World
 
 
 class Choice(NamedTuple):
@@ -17,12 +19,28 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(name: DeviceName, *, only_cpu: bool = False) -> Choice:
+def choose(name: DeviceName, *, only_cpu: bool = False, world: World = ALONE) -> Choice:
     """The device of that name; for "auto" a GPU where torch finds one, unless the kernel has none.
 
+    Several processes on one host take a GPU each.
+
     Raises:
-        ConfigError: the device was asked for by name and is not here.
+        ConfigError: the device was asked for by name and is not here, or there are too few.
     """
+    choice = _choose(name, only_cpu=only_cpu)
+    if choice.device.type != "cuda" or world.size == 1:
+        return choice
+    if world.local_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"{world.local_size} processes on this host, but {torch.cuda.device_count()} GPUs",
+            hint="start one for each GPU, or use train.device=cpu",
+        )
+    device = torch.device("cuda", world.local_rank)
+    torch.cuda.set_device(device)
+    return choice._replace(device=device)
+
+
+def _choose(name: DeviceName, *, only_cpu: bool) -> Choice:
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -54,10 +72,22 @@ def finest_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextmanager
-def cpu_threads(number: int | None) -> Iterator[None]:
-    """Lets torch and the kernels use so many CPU threads, and afterwards as many as before."""
+def cpu_threads(number: int | None, *, world: World = ALONE) -> Iterator[None]:
+    """Lets torch and the kernels use so many CPU threads, and afterwards as many as before.
+
+    None leaves torch's choice, which several processes on one host share.
+    """
     before = torch.get_num_threads()
+    if number is None and world.local_size > 1:
+        number = max(1, usable_cores() // world.local_size)
     if number is not None:
         torch.set_num_threads(number)
     try:

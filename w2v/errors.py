@@ -7,6 +7,7 @@
     ├── StorageError     5  filesystem, memory, lock
     ├── DivergedError    6  loss or tables became NaN or infinite
     ├── ResumeError      7  no checkpoint to go on from, or one of another run
+    ├── PeerError        8  another of the processes that train together stopped
     └── StoppedError   128+ a signal ended training: 129, 130 or 143
 
 The library raises; only `w2v.cli.main` turns an error into one line and an exit.
@@ -26,6 +27,7 @@ class W2VError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.is_told = False  # by another of the processes that train together
 
 
 class ConfigError(W2VError):
@@ -62,6 +64,12 @@ class ResumeError(W2VError):
     """There is no checkpoint that can be gone on from with this config."""
 
     exit_code = 7
+
+
+class PeerError(W2VError):
+    """Another of the processes that train together stopped, or did not come."""
+
+    exit_code = 8
 
 
 class StoppedError(W2VError):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from w2v.devices import free_bytes
 from w2v.draws import SpanText, kept_at_most
-from w2v.sentences import Sentences, cut, spans
+from w2v.sentences import Sentences, cut, shards, spans
 
 Parts: TypeAlias = tuple[Tensor, Tensor]  # ids_N and offsets_S of a span
 
@@ -29,7 +29,7 @@ STAGES = 2  # one is on its way while the other is filled
 
 
 class Feed:
-    """The spans of a text, by number, as often as they are asked for."""
+    """The spans of a text, or of a part of it, by number, as often as they are asked for."""
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class Feed:
         keep_prob_V: NDArray[np.float32],
         device: torch.device,
         resident: bool | None = None,
+        shard: int = 0,
+        num_shards: int = 1,
     ) -> None:
         """Cuts the text; brings it to the device where it is to be `resident`.
 
@@ -48,8 +50,19 @@ class Feed:
             keep_prob_V: the chance of each word to be kept.
             device: where the spans are wanted.
             resident: the whole text stays on the device; None: if it fits there.
+            shard: which part of the text is wanted,
+            num_shards: of so many.
+
+        Raises:
+            DataError: the text has too few sentences for so many parts.
         """
-        self.cuts = spans(sentences, max_words=max_words)
+        parts = [
+            spans(sentences, max_words=max_words, within=part)
+            for part in shards(sentences, num_shards)
+        ]
+        self.cuts = parts[shard]
+        self.first_number = sum(map(len, parts[:shard]))  # of its spans among those of all parts
+        self.num_words = sum(end - start for start, end in self.cuts)
         self._sentences, self._keep_prob_V, self._device = sentences, keep_prob_V, device
         self._rooms: dict[int, int] = {}  # of spans that were asked for
         self._whole: list[Parts] | None = None
@@ -58,10 +71,11 @@ class Feed:
             return
         if resident is None:
             free = free_bytes(device)
-            resident = free is None or sentences.ids_N.nbytes <= RESIDENT_SHARE * free
+            size = self.num_words * sentences.ids_N.itemsize
+            resident = free is None or size <= RESIDENT_SHARE * free
         if resident:
-            parts = (self._cut(number) for number in range(len(self.cuts)))
-            self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in parts]
+            cuts = (self._cut(number) for number in range(len(self.cuts)))
+            self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in cuts]
         else:
             sizes = [[len(part) for part in self._cut(number)] for number in range(len(self.cuts))]
             ids, offsets = (max(column) for column in zip((0, 0), *sizes, strict=True))

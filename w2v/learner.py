@@ -13,7 +13,7 @@ from torch import Tensor
 
 from w2v.batches import Batch
 from w2v.batches import steps as batch_steps
-from w2v.config import ModelSection, SamplingSection, TrainSection
+from w2v.config import DistributedSection, ModelSection, SamplingSection, TrainSection
 from w2v.corpus import Corpus
 from w2v.draws import (
     HELDOUT_STREAM,
@@ -26,16 +26,21 @@ from w2v.draws import (
     make_sampler,
 )
 from w2v.feed import Feed
+from w2v.group import Alone, Group
 from w2v.kernels.interface import Kernel, TrainSpan
+from w2v.merging import STATE, Merging, NoMerging, make_merging
 from w2v.model import KnownRows, SkipGram
-from w2v.optimizers import Optimizer, make_optimizer
+from w2v.optimizers import Optimizer, make_optimizer, uses_of
 from w2v.restraints import Frozen, Restraints
 from w2v.sentences import Sentences, cut, spans
+from w2v.shares import WHOLE, shares_of
+from w2v.world import ALONE
 
 HELDOUT_SEED = 0  # not the run's: runs that differ in their seed are measured on the same draws
 HELDOUT_SPAN, HELDOUT_BATCH = 1 << 20, 512  # words that are drawn from, centers of a batch
 HELDOUT_CENTERS = 8192  # enough for a standard error of about .003
 CPU = torch.device("cpu")
+ONE_PROCESS = DistributedSection()
 FROZEN_TENSORS = ("frozen.center", "frozen.context")  # in a checkpoint
 
 
@@ -49,12 +54,11 @@ class Learner(NamedTuple):
     feed: Feed  # the text, as spans on the device
     heldout: tuple[Batch, ...]  # empty without held-out text
     frozen: Frozen | None = None  # rows that stay
+    merging: Merging = NoMerging()  # when processes meet, and what they do then
 
     def tensors(self) -> dict[str, Tensor]:
         """All that training changes, the tables and the optimizer's state, and the frozen rows."""
-        state = {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
-        tables = {"center": self.model.center.weight, "context": self.model.context.weight}
-        whole = {name: table.detach() for name, table in tables.items()} | state
+        whole = _trained(self.model, self.optimizer)
         if self.frozen is not None:
             whole |= dict(zip(FROZEN_TENSORS, self.frozen, strict=True))
         return whole
@@ -70,6 +74,8 @@ def make_learner(
     device: torch.device,
     known: KnownRows | None = None,
     frozen: Frozen | None = None,
+    group: Group | None = None,
+    distributed: DistributedSection = ONE_PROCESS,
 ) -> Learner:
     """Tables, optimizer, sampler, text and held-out batches, on the device.
 
@@ -82,7 +88,16 @@ def make_learner(
         device: where.
         known: vectors to start from; the other rows are as they would be without them.
         frozen: the rows that stay.
+        group: the processes that train together; None: this one alone.
+        distributed: how they do.
+
+    Raises:
+        ConfigError: the kernel cannot share out its steps here.
+        DataError: the text has too few sentences for so many processes.
     """
+    group = group or Alone()
+    shares = WHOLE if distributed.merge == "tables" else shares_of(group)
+    world = group.world if distributed.merge == "tables" else ALONE
     tables = SkipGram(
         len(corpus.vocab),
         model.dim,
@@ -106,7 +121,10 @@ def make_learner(
         max_words=kernel.span_words,
         keep_prob_V=sampler.keep_prob_V.cpu().numpy(),
         device=device,
+        shard=world.rank,
+        num_shards=world.size,
     )
+    options = {} if shares.size == 1 else {"shares": shares}  # which other kernels do not have
     train_span = kernel.prepare(
         tables,
         sampler,
@@ -115,6 +133,7 @@ def make_learner(
         objective=train.objective,
         lr=train.lr,
         restraints=Restraints(frozen, model.max_norm, model.scale_grad_by_freq),
+        **options,
     )
     return Learner(
         tables,
@@ -124,7 +143,29 @@ def make_learner(
         feed,
         heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
         frozen=frozen,
+        merging=make_merging(
+            group,
+            {} if shares.size > 1 else _trained(tables, optimizer),
+            words=feed.num_words if world.size == 1 else len(corpus.train.ids_N) / world.size,
+            sync_words=distributed.sync_words or kernel.sync_words,
+            rates=optimizer.rates,
+            uses=uses_of(sampler, centers=_centers(corpus, sampler), objective=train.objective),
+            sums=optimizer.sums,
+        ),
     )
+
+
+def _trained(model: SkipGram, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The tables and the optimizer's state."""
+    state = {f"{STATE}{name}": value for name, value in optimizer.state().items()}
+    tables = {"center": model.center.weight, "context": model.context.weight}
+    return {name: table.detach() for name, table in tables.items()} | state
+
+
+def _centers(corpus: Corpus, sampler: Sampler) -> float:
+    """The words that subsampling leaves of an epoch, on average."""
+    kept_V = corpus.vocab.known_counts_V * sampler.keep_prob_V.cpu().numpy()
+    return float(kept_V.sum())
 
 
 def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -55,12 +56,14 @@ class _Epoch:
     spans: int  # that are done
     steps: int  # that are done of the span after them
     ids: float = 0.0  # words in vocabulary that are passed
+    all_steps: int = 0  # since it began, or was gone on with
 
     def add(self, tally: Tally, *, ids: float) -> None:
         """Takes in what one update tells; `ids` words are passed after it."""
         self.loss_sum += tally.loss_sum
         self.centers += tally.centers
         self.steps += 1
+        self.all_steps += 1
         self.ids = ids
 
     def end_span(self, *, ids: float) -> None:
@@ -74,7 +77,8 @@ def reports(
     section: TrainSection,
     *,
     start: Place = BEGINNING,
-    asked: Callable[[], object] = lambda: False,
+    met: int = 0,
+    asked: Callable[[], int] = lambda: 0,
 ) -> Iterator[Report]:
     """Trains; yields a report about every second and one at the end of each epoch.
 
@@ -83,44 +87,58 @@ def reports(
         corpus: the text.
         section: how to train on it.
         start: where an earlier run stopped; the learner is as it was then.
-        asked: whether a report is wanted after this step.
+        met: how often several processes had met in that epoch.
+        asked: the signal that wants training to end, or 0; a report comes as soon as can be.
 
     Raises:
         DataError: an epoch had no pair to train on.
         DivergedError: a loss or a table became NaN or infinite.
+        PeerError: another process stopped.
     """
-    device = learner.sampler.noise_cdf_V.device
     reported_at = time.perf_counter()
     began = reported_at - start.run_seconds
-    num_ids, step, feed = len(corpus.train.ids_N), start.step, learner.feed
+    merging = learner.merging
     while start.epoch <= section.epochs:
-        number, skip = start.epoch, start.steps
-        order = _order(len(feed.cuts), section.seed, number)
-        epoch = _epoch_from(start, device)
-        epoch.ids = sum(end - begin for begin, end in (feed.cuts[i] for i in order[: epoch.spans]))
-        report = partial(_report, epoch, learner, corpus, section, began=began)
-        for index in order[epoch.spans :]:
-            text = feed[index]
-            passed, length = epoch.ids, len(text.ids_N)
-            first, last = (
-                _rate(section, number - 1 + at / num_ids) for at in (passed, passed + length)
-            )
-            for update in learner.train_span(
-                text,
-                lr=(first, last),
-                streams=_streams(learner.sampler, section.seed, number, index),
-                skip=skip,
-            ):
-                step += 1
-                epoch.add(update.tally, ids=passed + update.done * length)
-                if asked() or time.perf_counter() - reported_at >= REPORT_EVERY_S:
-                    yield report(step=step, ended=False)
+        epoch = _epoch_from(start, learner.sampler.noise_cdf_V.device)
+        report = partial(_report, epoch, learner, corpus, section, began=began, before=start.step)
+        merging.begin(met)
+        for done in chain(_passed(epoch, learner, section, skip=start.steps), merging.ends):
+            for whole in merging.due(done):
+                merging.merge(_rate(section, epoch.number - 1 + done), whole=whole)
+                is_late = time.perf_counter() - reported_at >= REPORT_EVERY_S
+                if whole and any(merging.hear(signal=asked(), is_late=is_late)):
+                    yield report(ended=False)
                     reported_at = time.perf_counter()
-            epoch.end_span(ids=passed + length)
-            skip = 0
-        ended = report(step=step, ended=True)
-        start = ended.place
+        merging.merge(_rate(section, epoch.number), whole=True)
+        ended = report(ended=True)
+        start, met = ended.place, 0
         yield ended
+
+
+def _passed(
+    epoch: _Epoch, learner: Learner, section: TrainSection, *, skip: int
+) -> Iterator[float]:
+    """Trains one epoch, `skip` steps of its first span aside; yields what share each step ends."""
+    feed, before = learner.feed, epoch.number - 1
+    order = _order(len(feed.cuts), section.seed, epoch.number)
+    epoch.ids = sum(end - begin for begin, end in (feed.cuts[i] for i in order[: epoch.spans]))
+    for index in order[epoch.spans :]:
+        text = feed[index]
+        passed, length = epoch.ids, len(text.ids_N)
+        first, last = (
+            _rate(section, before + at / feed.num_words) for at in (passed, passed + length)
+        )
+        number = feed.first_number + index
+        for update in learner.train_span(
+            text,
+            lr=(first, last),
+            streams=_streams(learner.sampler, section.seed, epoch.number, number),
+            skip=skip,
+        ):
+            epoch.add(update.tally, ids=passed + update.done * length)
+            yield epoch.ids / feed.num_words
+        epoch.end_span(ids=passed + length)
+        skip = 0
 
 
 def _report(
@@ -130,24 +148,29 @@ def _report(
     section: TrainSection,
     *,
     began: float,
-    step: int,
+    before: int,
     ended: bool,
 ) -> Report:
-    """Reads the sums from the device and checks that everything is still finite."""
-    centers = int(epoch.centers)
+    """Adds up the sums of all processes, read from the device, and checks that all is finite."""
+    now = time.perf_counter()
+    # A sum is finite unless a number is not, or the numbers have left all reason.
+    tables = sum(float(whole_sum(table.detach())) for table in learner.model.parameters())
+    counted, first = (
+        (epoch.centers, epoch.all_steps, learner.feed.num_words, epoch.ids, epoch.loss_sum, tables),
+        (now - epoch.began, now - began),
+    )
+    told = learner.merging.told(sums=counted, first=first)
+    centers, steps, all_ids = map(int, told[:3])
+    ids, loss_sum, tables, seconds, run_seconds = told[3:]
+    step = before + steps
     if ended and centers == 0:
         raise _no_pairs(corpus, learner.sampler)
-    loss_sum, now = float(epoch.loss_sum), time.perf_counter()
-    loss, seconds = loss_sum / max(centers, 1), now - epoch.began
-    share = epoch.ids / len(corpus.train.ids_N)
+    loss, share = loss_sum / max(centers, 1), ids / all_ids
     epochs = epoch.number - 1 + share
     lr = _rate(section, epochs)
     heldout = bmm.mean_loss(learner.model, learner.heldout) if ended and learner.heldout else None
-    # A sum is finite unless a number is not, or the numbers have left all reason.
-    tables = sum(float(whole_sum(table.detach())) for table in learner.model.parameters())
     found = {"the loss": loss, "the held-out loss": heldout, "the sum of the tables": tables}
     _require_finite(found, f"epoch {epoch.number}, step {step}, lr {lr:g}", section)
-    run_seconds = time.perf_counter() - began
     earlier = epoch.earlier_centers
     place = Place(
         epoch.number, epoch.spans, epoch.steps, step, loss_sum, centers, earlier, seconds,

@@ -28,7 +28,7 @@ class Needs(NamedTuple):
 
     vocab_size: int
     optimizer: OptimizerName
-    table_bytes: int  # both tables
+    table_bytes: int  # both tables, and their copy where several processes merge them
     optimizer_bytes: int
 
     def described(self) -> str:
@@ -37,7 +37,14 @@ class Needs(NamedTuple):
         return f"{words}, {self.optimizer} {self.optimizer_bytes / 1e9:.1f} GB, batches more"
 
 
-def needs(*, vocab_size: int, dim: int, row_floats: int, optimizer: OptimizerName) -> Needs:
+def needs(
+    *,
+    vocab_size: int,
+    dim: int,
+    row_floats: int,
+    optimizer: OptimizerName,
+    are_merged: bool = False,
+) -> Needs:
     """What tables and optimizer take.
 
     Args:
@@ -45,6 +52,7 @@ def needs(*, vocab_size: int, dim: int, row_floats: int, optimizer: OptimizerNam
         dim: D.
         row_floats: how far apart the rows of a table lie.
         optimizer: see `optimizers` for what each remembers.
+        are_merged: several processes merge their tables and the optimizer's state.
     """
     dense = 2 * vocab_size * dim * FLOAT_BYTES
     remembered = {
@@ -53,7 +61,10 @@ def needs(*, vocab_size: int, dim: int, row_floats: int, optimizer: OptimizerNam
         "adam": 3 * dense,  # gradients and two moments
     }
     tables = 2 * vocab_size * row_floats * FLOAT_BYTES
-    return Needs(vocab_size, optimizer, tables, remembered[optimizer])
+    state = remembered[optimizer]
+    if are_merged:
+        tables, state = tables + dense, 2 * state
+    return Needs(vocab_size, optimizer, tables, state)
 
 
 def require_memory(needs: Needs, device: torch.device) -> None:

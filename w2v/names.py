@@ -12,5 +12,6 @@ KernelName = Literal["auto", "bmm", "hogwild", "triton"]
 OptimizerName = Literal["adam", "sgd", "adagrad"]
 Schedule = Literal["constant", "linear"]
 Objective = Literal["center_mean", "pair_sum"]
+Merge = Literal["tables", "gradients"]  # what several processes share
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 BagMode = Literal["mean", "sum", "max"]  # what nn.EmbeddingBag makes of the rows of a bag

@@ -8,7 +8,7 @@ Legend: V = words, D = dimension, N and M = used rows of the center and the cont
 repetitions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -36,11 +36,16 @@ class RowGradients(NamedTuple):
 class Optimizer(Protocol):
     """Updates the tables it was made for; its state can be saved and restored."""
 
+    sums: bool  # whether the state adds up what was seen; else it is an average
+
     def step(self, parts: Sequence[RowGradients], *, lr: Rate) -> None:
         """Applies the gradients of one step, given in parts; may overwrite their memory."""
 
     def state(self) -> dict[str, Tensor]:
         """The tensors that a resumed run needs, by name; changing them changes the optimizer."""
+
+    def rates(self, lr: float, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """By how much a use moves each row (V,), or any row, of both tables; `state` is as ours."""
 
 
 def make_optimizer(name: OptimizerName, model: SkipGram) -> Optimizer:
@@ -62,6 +67,7 @@ class SGD:
     """
 
     def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
+        self.sums = True
         self.center_VD, self.context_VD = center_VD, context_VD
         self.factors: tuple[Tensor, Tensor] | None = None  # of each row's rate, in both tables
 
@@ -74,12 +80,9 @@ class SGD:
             objective: "center_mean" divides a center's gradients by the weight of its targets.
             lr: the highest learning rate of the run.
         """
-        uses = float(centers)
-        if objective == "center_mean":
-            uses /= (sampler.window + 1) * (1 + sampler.negatives)  # the weight, on average
         center_V, context_V = (
-            (STEADY_USES / (lr * uses * uses_V)).clamp_(max=1)
-            for uses_V in (sampler.center_uses_V, sampler.context_uses_V)
+            (STEADY_USES / (lr * uses_V)).clamp_(max=1)
+            for uses_V in uses_of(sampler, centers=centers, objective=objective)
         )
         self.factors = center_V, context_V
 
@@ -98,6 +101,12 @@ class SGD:
         """Plain descent remembers nothing."""
         return {}
 
+    def rates(self, lr: float, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The learning rate, less for steadied rows."""
+        if self.factors is None:
+            return torch.tensor(lr), torch.tensor(lr)
+        return lr * self.factors[0], lr * self.factors[1]
+
 
 class RowAdagrad:
     """Adagrad with one accumulator for each row, not each number.
@@ -108,6 +117,7 @@ class RowAdagrad:
     """
 
     def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
+        self.sums = True
         self.center_VD, self.context_VD = center_VD, context_VD
         self.center_sum_V = torch.full_like(center_VD[:, 0], FIRST_ACCUMULATOR)
         self.context_sum_V = torch.full_like(context_VD[:, 0], FIRST_ACCUMULATOR)
@@ -122,6 +132,10 @@ class RowAdagrad:
     def state(self) -> dict[str, Tensor]:
         """The two accumulators."""
         return {"center_sum": self.center_sum_V, "context_sum": self.context_sum_V}
+
+    def rates(self, lr: float, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What the accumulators leave of the learning rate."""
+        return lr * state["center_sum"].rsqrt(), lr * state["context_sum"].rsqrt()
 
     def _step(
         self, table_VD: Tensor, sum_V: Tensor, rows_N: Tensor, gradient_ND: Tensor, lr: Rate
@@ -146,6 +160,7 @@ class Adam:
     """
 
     def __init__(self, center_VD: Tensor, context_VD: Tensor) -> None:
+        self.sums = False
         self._tables = [center_VD, context_VD]
         self._grads = [torch.zeros_like(table_VD) for table_VD in self._tables]
         for table_VD, grad_VD in zip(self._tables, self._grads, strict=True):
@@ -175,6 +190,20 @@ class Adam:
             for name, table_VD in zip(names, self._tables, strict=True)
             for key, value in self._adam.state[table_VD].items()
         }
+
+    def rates(self, lr: float, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Without measure: a step is about as long for any gradient."""
+        return torch.tensor(torch.inf), torch.tensor(torch.inf)
+
+
+def uses_of(sampler: Sampler, *, centers: float, objective: Objective) -> tuple[Tensor, Tensor]:
+    """How much so many centers use each row of both tables, on average, counted in gradients.
+
+    "center_mean" divides a center's gradients by the weight of its targets.
+    """
+    if objective == "center_mean":
+        centers /= (sampler.window + 1) * (1 + sampler.negatives)  # the weight, on average
+    return centers * sampler.center_uses_V, centers * sampler.context_uses_V
 
 
 def _joined(parts: Sequence[RowGradients]) -> RowGradients:

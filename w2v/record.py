@@ -21,6 +21,7 @@ from w2v.config import Config, dump_yaml
 from w2v.corpus import Corpus
 from w2v.errors import DataError
 from w2v.files import make_folder, sweep_temporaries, unwritable, write_text
+from w2v.group import Alone, Group
 from w2v.kernels.choice import KernelChoice
 from w2v.learner import Learner
 from w2v.memory import Needs
@@ -50,6 +51,7 @@ class Run(NamedTuple):
     force: bool  # it may replace a finished run, or start one over
     resume: bool  # it goes on from a checkpoint
     pretrained: Pretrained | None  # what it starts from, or started from
+    group: Group = Alone()
 
     @property
     def survey(self) -> Survey:
@@ -180,6 +182,7 @@ def describe(run: Run, saved: Saved | None = None) -> dict[str, object]:
             },
             "vocab_size": len(corpus.vocab),
             "dim": config.model.dim,
+            "processes": run.group.world.size,
         }
     )
 

@@ -36,7 +36,7 @@ class Place(NamedTuple):
     epoch: int  # that is passed, from 1
     spans: int  # of its order that are done
     steps: int  # of the span after them that are done
-    step: int  # updates since training began
+    step: int  # updates since training began, of all processes
     loss_sum: float  # over the centers of this epoch so far
     centers: int
     earlier_centers: int  # of the epochs before
@@ -51,7 +51,7 @@ class Report(NamedTuple):
     """Where training stands; counts and loss are of this epoch alone."""
 
     epoch: int  # from 1
-    step: int  # what the kernel took as one since training began; on a GPU many updates
+    step: int  # what kernels took as one since training began; on a GPU many updates
     words: int  # raw words passed
     centers: int
     loss: float  # mean over this epoch's centers so far

@@ -88,20 +88,22 @@ class Restrainer:
             # A row that is used twice is written twice, the same.
             table_VD[rows_X] = rows_XD.mul_(scale_X[:, None])
 
-    def share(self, parts: Sequence[RowGradients]) -> None:
+    def share(self, parts: Sequence[RowGradients], step: Sequence[Batch]) -> None:
         """Divides, in place, each gradient by how often the step uses its row."""
         if not self._by_freq:
             return
-        for rows, gradients in (
-            ([part.center_rows_N for part in parts], [part.center_ND for part in parts]),
-            ([part.context_rows_M for part in parts], [part.context_MD for part in parts]),
-        ):
-            for rows_X in rows:
-                self._uses_V.index_fill_(0, rows_X, 0.0)
-            for rows_X in rows:
-                self._uses_V.index_add_(0, rows_X, torch.ones_like(rows_X, dtype=torch.float32))
-            for rows_X, gradient_XD in zip(rows, gradients, strict=True):
-                gradient_XD /= self._uses_V[rows_X][:, None]
+        centers = [(part.center_rows_N, part.center_ND) for part in parts]
+        contexts = [(part.context_rows_M, part.context_MD) for part in parts]
+        self._share(centers, [batch.centers_BT.reshape(-1) for batch in step])
+        self._share(contexts, [batch.targets_BL.reshape(-1) for batch in step])
+
+    def _share(self, parts: Sequence[tuple[Tensor, Tensor]], used: Sequence[Tensor]) -> None:
+        for rows_X in used:
+            self._uses_V.index_fill_(0, rows_X, 0.0)
+        for rows_X in used:
+            self._uses_V.index_add_(0, rows_X, torch.ones_like(rows_X, dtype=torch.float32))
+        for rows_X, gradient_XD in parts:
+            gradient_XD /= self._uses_V[rows_X][:, None]
 
     def withhold(self, part: RowGradients) -> RowGradients:
         """The gradients without those of frozen rows: zeros for rows that may move instead."""

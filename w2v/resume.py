@@ -30,7 +30,10 @@ FREE = {
     *(f"output.{key}" for name, key in SETTINGS if name == "output"),
     *TEXT_PLACE,  # the digest of the text decides
     *(f"train.{key}" for key in ("kernel", "device", "threads", "epochs")),
+    "distributed.timeout_s",
 }
+# What processes that train together may each have their own of.
+OWN = {*TEXT_PLACE, "output.run", "train.threads"}
 
 
 class Saved(NamedTuple):
@@ -46,6 +49,11 @@ def settings(config: Config) -> dict[str, object]:
     whole = {f"{name}.{key}": getattr(getattr(config, name), key) for name, key in SETTINGS}
     found: dict[str, object] = json.loads(json.dumps(whole))
     return found
+
+
+def common_settings(config: Config) -> dict[str, object]:
+    """The settings that processes which train together must share."""
+    return {name: value for name, value in settings(config).items() if name not in OWN}
 
 
 def identity(

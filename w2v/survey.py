@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2v import devices
+from w2v.accord import agree, require_alike
 from w2v.config import IN_PLACE, Config
 from w2v.corpus import Corpus, prepare
+from w2v.errors import ConfigError, DataError
+from w2v.group import Alone, Group
 from w2v.kernels.choice import KernelChoice, choose_kernel
 from w2v.memory import Needs, needs
 from w2v.model import padded
 from w2v.sources import open_source
+from w2v.world import World
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +38,61 @@ def survey(
     *,
     data_folder: Path,
     download_progress: Callable[[int, int | None], None] | None = None,
+    group: Group | None = None,
 ) -> Survey:
     """Chooses device and kernel, which are told at once where they cannot be, and opens the corpus.
 
+    Of several processes the first of each host builds the corpus, before the others open it.
+
     Raises:
-        ConfigError: the device is not to be had here.
-        DownloadError, DataError, StorageError: the corpus.
+        ConfigError: the device is not to be had here, or other processes chose others.
+        DownloadError, DataError, StorageError: the corpus, or that of another process.
     """
-    device = devices.choose(
-        config.train.device, only_cpu=IN_PLACE.get(config.train.kernel) == "cpu"
-    )
-    kernel = choose_kernel(config.train, config.sampling, device.device, model=config.model)
+    group = group or Alone()
+    world = group.world
+    device, kernel = agree(group, lambda: _chosen(config, world))
     log.info("kernel %s: %s; device %s: %s", kernel.name, kernel.reason, *device)
-    corpus = open_corpus(config, data_folder=data_folder, download_progress=download_progress)
+    require_alike(
+        group,
+        {"the kernel": kernel.name, "the device": device.device.type},
+        error=ConfigError,
+        hint="name train.kernel and train.device that all have",
+    )
+
+    def opened() -> Corpus:
+        return open_corpus(config, data_folder=data_folder, download_progress=download_progress)
+
+    built = agree(group, lambda: opened() if world.is_first_here else None)
+    corpus = agree(group, lambda: built or opened())
+    require_alike(
+        group,
+        {"the corpus": corpus.digest},
+        error=DataError,
+        hint="all processes need the same text and the same settings for it",
+    )
     memory = needs(
         vocab_size=len(corpus.vocab),
         dim=config.model.dim,
         row_floats=padded(config.model.dim, kernel.kernel.row_multiple),
         optimizer=config.train.optimizer,
+        are_merged=world.size > 1 and config.distributed.merge == "tables",
     )
     return Survey(corpus, kernel, device, memory)
+
+
+def _chosen(config: Config, world: World) -> tuple[devices.Choice, KernelChoice]:
+    device = devices.choose(
+        config.train.device,
+        only_cpu=IN_PLACE.get(config.train.kernel) == "cpu",
+        world=world,
+    )
+    return device, choose_kernel(
+        config.train,
+        config.sampling,
+        device.device,
+        model=config.model,
+        distributed=config.distributed,
+    )
 
 
 def open_corpus(

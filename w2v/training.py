@@ -9,31 +9,48 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
 
 from w2v import checkpoints, locks, pretrained
+from w2v.accord import agree, decided, require_alike
 from w2v.config import Config
 from w2v.configfile import load_config
+from w2v.desk import Desk, going_on
 from w2v.devices import cpu_threads
-from w2v.errors import StoppedError
+from w2v.errors import ConfigError, StoppedError
+from w2v.group import Alone, Group
 from w2v.learner import FROZEN_TENSORS, Learner, make_learner
-from w2v.leaving import Wish, resumable
+from w2v.leaving import Wish
 from w2v.loop import reports
 from w2v.memory import memory_errors, require_memory
 from w2v.model import KnownRows
+from w2v.positions import Start, starts, told
 from w2v.preflight import require_writable
-from w2v.record import ORIGIN, Run, finish_run, open_run, surroundings
-from w2v.reporting import BEGINNING, Listener, LossWatch, MetricsLog, Report
+from w2v.pretrained import Pretrained
+from w2v.record import ORIGIN, Run, surroundings
+from w2v.reporting import Listener, Place, Report
 from w2v.restraints import Frozen, frozen_rows
-from w2v.resume import Saved, changed, is_complete, newest, require_none, require_same
+from w2v.resume import (
+    Saved,
+    changed,
+    common_settings,
+    is_complete,
+    newest,
+    require_none,
+    require_same,
+)
 from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import run_of
 from w2v.sources import data_folder
 from w2v.states import complete
 from w2v.survey import survey
+from w2v.world import World
 
 log = logging.getLogger(__name__)
 
@@ -76,43 +93,83 @@ def prepare_run(
     force: bool,
     resume: bool = False,
     download_progress: Callable[[int, int | None], None] | None = None,
+    group: Group | None = None,
 ) -> Run | None:
     """Checks all that can fail before training, the cheap first, and opens the corpus.
+
+    Of several processes the first one looks at the run folder; what it finds, all go by.
 
     Returns None where nothing is left to do: with `resume`, the run is already complete.
 
     Raises:
-        ConfigError: the device is not to be had here; `model.init_from` has another dimension.
+        ConfigError: the device is not to be had here; `model.init_from` has another dimension;
+            processes have different settings.
         StorageError: `folder` holds a run, finished or with a checkpoint, and neither `force` nor
             `resume` is set; it is not writable, or in use; a GPU has no room for the tables.
         ResumeError: with `resume`, no checkpoint of this run is there.
         DownloadError, DataError: the corpus, `model.init_from`; with `resume`, a damaged file of a
             finished run.
+        PeerError: another process stopped.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
+    group = group or Alone()
     run_dir = RunDir(folder)
-    if resume and is_complete(run_dir, config):
+    require_alike(
+        group,
+        common_settings(config) | surroundings()["versions"],
+        error=ConfigError,
+        hint="start all processes with the same config and the same versions",
+    )
+    outlook = Outlook(*decided(group, lambda: _look(run_dir, config, group.world, force, resume)))
+    if outlook.is_complete:
         log.info("the run in %s is already complete", folder)
         return None
-    locks.require_free(folder)
-    saved = newest(run_dir.checkpoints) if resume else None
-    if saved is not None:
+    found = survey(
+        config, data_folder=data_folder, download_progress=download_progress, group=group
+    )
+
+    def begin() -> Pretrained | None:
+        require_memory(found.needs, found.device.device)
+        return pretrained.start(config.model, found.corpus.vocab, told=outlook.origin)
+
+    start = agree(group, begin)
+    prepare_s = time.perf_counter() - started
+    goes_on = outlook.goes_on
+    return Run(config, run_dir, *found, started_at, prepare_s, force, goes_on, start, group)
+
+
+class Outlook(NamedTuple):
+    """What the run folder holds before anything is done."""
+
+    is_complete: bool
+    goes_on: bool  # from a checkpoint
+    origin: dict[str, Any] | None  # of the vectors that the checkpoint's run started from
+
+
+def _look(run_dir: RunDir, config: Config, world: World, force: bool, resume: bool) -> Outlook:
+    """Looks whether the run can begin, or go on; processes that torchrun started anew go on."""
+    again = world.restarts > 0 and not force
+    if (resume or again) and is_complete(run_dir, config):
+        return Outlook(is_complete=True, goes_on=False, origin=None)
+    locks.require_free(run_dir.path)
+    saved = None
+    if resume or (again and complete(run_dir.checkpoints)):
+        saved = newest(run_dir.checkpoints)
         require_same(saved, {"settings": settings_of(config)})
+        starts(saved, world)
     else:
         require_place(run_dir, force=force)
         if config.model.init_from is not None:
             pretrained.require_fit(config.model.init_from, dim=config.model.dim)
-    require_writable(folder)
-    found = survey(config, data_folder=data_folder, download_progress=download_progress)
-    require_memory(found.needs, found.device.device)
-    told = None if saved is None else saved.state.run.get(ORIGIN)
-    start = pretrained.start(config.model, found.corpus.vocab, told=told)
-    prepare_s = time.perf_counter() - started
-    return Run(config, run_dir, *found, started_at, prepare_s, force, resume, start)
+    require_writable(run_dir.path)
+    origin = None if saved is None else saved.state.run.get(ORIGIN)
+    return Outlook(is_complete=False, goes_on=saved is not None, origin=origin)
 
 
 def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None = None) -> RunDir:
     """Trains and leaves a finished run folder.
+
+    Of several processes the first one alone writes, and has listeners.
 
     Args:
         run: what `prepare_run` found.
@@ -120,63 +177,42 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
         wish: who may want training to end early.
 
     Raises:
-        DataError: no pair to train on.
+        DataError: no pair to train on, or too few sentences for so many processes.
         StorageError: out of memory, or the folder cannot be written or is in use.
         DivergedError: loss or tables became NaN or infinite; earlier checkpoints stay.
         ResumeError: the checkpoint to go on from is gone, damaged or another run's.
         StoppedError: `wish` came true, and all that was done is saved.
+        PeerError: another process stopped.
     """
-    config, wish = run.config, Wish() if wish is None else wish
+    config, group, wish = run.config, run.group, Wish() if wish is None else wish
+    writes = group.world.is_first
+    group.hurry(config.distributed.timeout_s)
     with (
-        locks.held(run.folder.path) as lock,
-        cpu_threads(config.train.threads),
+        cpu_threads(config.train.threads, world=group.world),
         memory_errors(run.needs, run.device.device),
         ExitStack() as at_the_end,
     ):
-        saved = _checkpoint(run)
+        folder = run.folder.path
+        lock = agree(
+            group, lambda: at_the_end.enter_context(locks.held(folder)) if writes else None
+        )
+        saved = agree(group, lambda: _checkpoint(run) if writes else None)
         if saved is not None:
-            at_the_end.enter_context(_resumable(run))
-        started = time.perf_counter()
-        known = None if run.pretrained is None else run.pretrained.take()
-        learner = make_learner(
-            run.corpus,
-            model=config.model,
-            sampling=config.sampling,
-            train=config.train,
-            kernel=run.kernel.kernel,
-            device=run.device.device,
-            known=known,
-            frozen=_frozen(run, known, saved),
-        )  # a kernel may have to be compiled first
-        if saved is not None:
-            checkpoints.restore(saved.path, learner.tensors())
-        run = run._replace(prepare_s=run.prepare_s + time.perf_counter() - started)
-        last = None if saved is None else saved.state.report
-        metrics = MetricsLog(at_the_end.enter_context(open_run(run, saved)), after=last)
-        at_the_end.enter_context(_resumable(run))  # older checkpoints are gone
-        checkpointer = _checkpointer(run, learner, saved, lock=lock, metrics=metrics)
-        watch: Listener = FolderWatch(lock)
-        everyone = (watch, metrics, *listeners, LossWatch(), checkpointer)
+            at_the_end.enter_context(going_on(run))
+        place, met = decided(group, lambda: starts(saved, group.world))[group.world.rank]
+        start, started = Start(Place(*place), met), time.perf_counter()
+        learner = _learner(run, saved)
+        ready = run._replace(prepare_s=run.prepare_s + time.perf_counter() - started)
+        desk = agree(group, lambda: _desk(ready, lock, saved, at_the_end))
+        checkpointer = _checkpointer(ready, learner, saved, start, desk)
+        everyone = [*(desk.listeners if desk else ()), *listeners, checkpointer]
         for listener in everyone:
             at_the_end.callback(listener.close)
-        last = _train(run, learner, everyone, checkpointer=checkpointer, last=last, wish=wish)
+        last = _train(ready, learner, everyone, checkpointer=checkpointer, start=start, wish=wish)
         checkpointer.settle()
-        finish_run(run, learner, last, metrics=metrics.path, saved=saved, first=lock.require_ours)
+        last = last or (None if saved is None else saved.state.report)
+        agree(group, lambda: _finish(desk, learner, last))
     return run.folder
-
-
-class FolderWatch:
-    """Ends training soon where the run folder is no longer the one that was locked."""
-
-    def __init__(self, lock: locks.Lock) -> None:
-        self._lock = lock
-
-    def __call__(self, report: Report) -> None:
-        """Looks whether it is. Raises `StorageError`."""
-        self._lock.require_ours()
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def require_place(run_dir: RunDir, *, force: bool) -> None:
@@ -202,36 +238,84 @@ def _checkpoint(run: Run) -> Saved | None:
     return saved
 
 
+def _learner(run: Run, saved: Saved | None) -> Learner:
+    """What is trained, as it was when the run stopped; the same in all processes.
+
+    Raises:
+        W2VError: as `execute` says, of this process or another.
+    """
+    config, group = run.config, run.group
+    known = agree(group, lambda: None if run.pretrained is None else run.pretrained.take())
+    frozen = agree(group, lambda: _frozen(run, known, saved))
+    for of_V in frozen or ():
+        group.spread(of_V.view(torch.uint8))
+
+    def made() -> Learner:
+        learner = make_learner(
+            run.corpus,
+            model=config.model,
+            sampling=config.sampling,
+            train=config.train,
+            kernel=run.kernel.kernel,
+            device=run.device.device,
+            known=known,
+            frozen=frozen,
+            group=group,
+            distributed=config.distributed,
+        )
+        if saved is not None:
+            checkpoints.restore(saved.path, learner.tensors())
+        return learner
+
+    learner = agree(group, made)  # a kernel may have to be compiled first
+    for name, tensor in learner.tensors().items():
+        if name not in FROZEN_TENSORS:
+            tensor.copy_(group.spread(tensor.contiguous()))
+    learner.merging.rebase()
+    return learner
+
+
 def _frozen(run: Run, known: KnownRows | None, saved: Saved | None) -> Frozen | None:
     """The rows that stay; of a run that goes on, as its checkpoint has them."""
-    freeze = run.config.model.freeze
-    if saved is not None and freeze != "none":
+    freeze, size = run.config.model.freeze, len(run.corpus.vocab)
+    if run.resume and freeze != "none":
+        if saved is None:  # the first process knows
+            return Frozen(torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool))
         return Frozen(*(checkpoints.tensor(saved.path, name) for name in FROZEN_TENSORS))
     if known is None:
         return None
-    return frozen_rows(freeze, known, vocab_size=len(run.corpus.vocab))
+    return frozen_rows(freeze, known, vocab_size=size)
 
 
-def _resumable(run: Run) -> AbstractContextManager[None]:
-    """While it is entered, whoever ends this run is told how to go on, if a checkpoint is there."""
-    return resumable(lambda: bool(complete(run.folder.checkpoints)))
+def _desk(
+    run: Run, lock: locks.Lock | None, saved: Saved | None, at_the_end: ExitStack
+) -> Desk | None:
+    """The open run folder, in the process that has its lock."""
+    return None if lock is None else Desk(run, lock, saved, at_the_end=at_the_end)
+
+
+def _finish(desk: Desk | None, learner: Learner, last: Report | None) -> None:
+    """Writes the finished run, in the process that has its folder."""
+    if desk is not None:
+        if last is None:
+            raise AssertionError("there is at least one epoch")
+        desk.finish(learner, last)
 
 
 def _checkpointer(
-    run: Run, learner: Learner, saved: Saved | None, *, lock: locks.Lock, metrics: MetricsLog
+    run: Run, learner: Learner, saved: Saved | None, start: Start, desk: Desk | None
 ) -> checkpoints.Checkpointer:
-    def first() -> None:
-        lock.require_ours()
-        metrics.sync()
-
+    """Who saves; of several processes the first writes, with what the others tell it."""
     return checkpoints.Checkpointer(
         run.folder.checkpoints,
         learner.tensors(),
         run=run.identity() | run.history(saved) | run.origin() | surroundings(),
         every_s=run.config.output.checkpoint_every_s,
         keep=run.config.output.keep_checkpoints,
-        saved_at_s=0.0 if saved is None else saved.state.report.run_seconds,
-        first=first,
+        saved_at_s=start.place.run_seconds,
+        first=desk.settle if desk else lambda: None,
+        about=lambda report: told(run.group, report, met=learner.merging.met),
+        writes=desk is not None,
     )
 
 
@@ -241,26 +325,31 @@ def _train(
     listeners: Sequence[Listener],
     *,
     checkpointer: checkpoints.Checkpointer,
-    last: Report | None,
+    start: Start,
     wish: Wish,
-) -> Report:
-    """Trains to the end, or as long as nobody wishes otherwise; returns the last report."""
-    start = BEGINNING if last is None else last.place
+) -> Report | None:
+    """Trains to the end, or as long as nobody wishes otherwise; returns the last report, if any."""
+    merging, last, number = learner.merging, None, 0
+
+    def asked() -> int:
+        return wish.signal or 0
+
     with wish.heeded():
         for report in reports(
-            learner, run.corpus, run.config.train, start=start, asked=lambda: bool(wish)
+            learner, run.corpus, run.config.train, start=start.place, met=start.met, asked=asked
         ):
             last = report
             for listener in listeners:
                 listener(report)
-            if wish:
+            number = merging.hear(signal=asked(), is_late=False).signal
+            if number:
                 break
         else:
-            if last is None:
-                raise AssertionError("there is at least one epoch")
             return last
         checkpointer.save(last)
-        checkpointer.settle()
-    by = signal.Signals(wish.signal or signal.SIGTERM)
+        agree(run.group, checkpointer.settle)
+    by = signal.Signals(number)
     where = f"at step {last.step}, which is saved in {run.folder.checkpoints}"
-    raise StoppedError(by, f"ended by {by.name} {where}")
+    stopped = StoppedError(by, f"ended by {by.name} {where}")
+    stopped.is_told = not run.group.world.is_first
+    raise stopped

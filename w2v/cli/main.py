@@ -127,6 +127,8 @@ def _say(text: str) -> None:
 
 def _fail(error: W2VError) -> int:
     _show_if_debugging(error)
+    if error.is_told:
+        return error.exit_code
     _say(f"w2v: error: {error}")
     if error.hint:
         _say(f"hint: {error.hint}")

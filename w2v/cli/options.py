@@ -36,6 +36,7 @@ MatrixOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def set_verbosity(*, quiet: bool) -> None:
-    """With `--quiet` only warnings and errors are said."""
-    logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO)
+def set_verbosity(*, quiet: bool, silent: bool = False) -> None:
+    """With `--quiet` only warnings and errors are said; the silent leave talking to another."""
+    level = logging.WARNING if quiet else logging.INFO
+    logging.getLogger().setLevel(logging.CRITICAL if silent else level)

@@ -15,6 +15,7 @@ from w2v.leaving import Wish, can_go_on, leave, undo_all
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 WISH = Wish()  # the process's one
+_is_silent = False
 
 
 def install() -> None:
@@ -23,6 +24,12 @@ def install() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
+
+
+def silence() -> None:
+    """Lets another process say what happened."""
+    global _is_silent
+    _is_silent = True
 
 
 def ignore() -> None:
@@ -43,6 +50,8 @@ def _leave(number: int) -> None:
     if can_go_on():
         message += f"hint: to go on: {resuming()}\n"
     try:
+        if _is_silent:
+            return
         start = "\n" if os.isatty(2) else ""  # a progress bar may stand there
         os.write(2, (start + message).encode())
     finally:

@@ -1,7 +1,9 @@
 """`w2v train`: from a config to a run folder."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -10,6 +12,8 @@ from w2v.cli.options import ConfigOption, SetOption, set_verbosity
 from w2v.errors import ConfigError, StoppedError, StorageError
 
 if TYPE_CHECKING:
+    from w2v.configfile import Loaded
+    from w2v.group import Group
     from w2v.record import Run
 
 log = logging.getLogger(__name__)
@@ -39,43 +43,89 @@ def train(
 
     Example: w2v train --config ptb.yaml
     """
-    from w2v.configfile import load_config
+    from w2v.world import world_of
 
-    set_verbosity(quiet=quiet)
+    world = world_of()
+    set_verbosity(quiet=quiet, silent=not world.is_first)
+    if not world.is_first:
+        signals.silence()
     if resume and force:
         raise ConfigError("--resume goes on with a run, --force replaces it: choose one")
-    flags = {"train.device": device, "output.run": run}
-    loaded = load_config(config, settings or (), flags=flags)
-    log.info("config %s: %s", loaded.path, loaded.chosen)
+    asked = Asked(
+        config, tuple(settings or ()), {"train.device": device, "output.run": run},
+        force=force, resume=resume, dry_run=dry_run, quiet=quiet,
+    )  # fmt: skip
+    if world.size == 1:
+        _train(asked, _loaded(asked), None)
+        return
+    from w2v import rendezvous  # torch takes seconds: only once it is known to be needed
 
+    with rendezvous.joined(world) as group:
+        from w2v.accord import agree
+
+        _train(asked, agree(group, lambda: _loaded(asked)), group)
+
+
+class Asked(NamedTuple):
+    """What the command line says."""
+
+    config: str | None
+    settings: Sequence[str]
+    flags: Mapping[str, str | None]
+    force: bool
+    resume: bool
+    dry_run: bool
+    quiet: bool
+
+
+def _loaded(asked: Asked) -> "Loaded":
+    from w2v.configfile import load_config
+
+    loaded = load_config(asked.config, asked.settings, flags=asked.flags)
+    log.info("config %s: %s", loaded.path, loaded.chosen)
+    return loaded
+
+
+def _train(asked: Asked, loaded: "Loaded", group: "Group | None") -> None:
+    """Trains as it is asked for, alone or with the processes of a group."""
     from w2v import training  # torch takes seconds: only once the config is known to be right
     from w2v.cli.progress import download_bar
     from w2v.runs import run_of
     from w2v.sources import data_folder
 
+    speaks = group is None or group.world.is_first
     folder = run_of(loaded.config, loaded.path).path
-    with download_bar() as bar:
+    with download_bar() if speaks else nullcontext() as bar:
         prepared = training.prepare_run(
             loaded.config,
             folder,
             data_folder=data_folder(),
-            force=force or dry_run,
-            resume=resume,
+            force=asked.force or asked.dry_run,
+            resume=asked.resume,
             download_progress=bar,
+            group=group,
         )
-    if prepared is not None and dry_run:
-        from w2v.cli.output import echo_report
-        from w2v.stats import describe
-
-        echo_report(describe(prepared.survey, loaded.config), as_json=False)
-        try:
-            training.require_place(prepared.folder, force=force or resume)
-        except StorageError as error:
-            log.warning("train would be refused: %s; %s", error, error.hint)
+    if prepared is not None and asked.dry_run:
+        if speaks:
+            _describe(prepared, asked)
         return
     if prepared is not None:
-        _execute(prepared, quiet=quiet)
-    typer.echo(folder)
+        _execute(prepared, quiet=asked.quiet or not speaks)
+    if speaks:
+        typer.echo(folder)
+
+
+def _describe(run: "Run", asked: Asked) -> None:
+    """What would be trained, and whether it would be refused."""
+    from w2v import training
+    from w2v.cli.output import echo_report
+    from w2v.stats import describe
+
+    echo_report(describe(run.survey, run.config), as_json=False)
+    try:
+        training.require_place(run.folder, force=asked.force or asked.resume)
+    except StorageError as error:
+        log.warning("train would be refused: %s; %s", error, error.hint)
 
 
 def _execute(run: "Run", *, quiet: bool) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 from w2v.batches import Batch, steps
 from w2v.devices import finest_float
 from w2v.draws import Sampler, SpanText, Streams, count_slots, draw_span
+from w2v.errors import ConfigError
 from w2v.fixed import FixedSteps
 from w2v.kernels.interface import Kernel, Step, Tally, TrainSpan
 from w2v.kernels.recorded import Recorded
@@ -31,9 +32,11 @@ from w2v.model import CenterLoss, SkipGram, divisor, masked_bce
 from w2v.names import Objective
 from w2v.optimizers import SGD, Optimizer, RowGradients
 from w2v.restraints import FREE, Restrainer, Restraints
+from w2v.shares import WHOLE, Shares
 from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
+SYNC_WORDS = 1 << 16  # words of a process between two merges
 STEP_CENTERS = 4096  # where the config leaves it open
 TELL_EVERY = 64  # steps on a GPU: their sums are handed over together
 
@@ -47,24 +50,35 @@ def prepare(
     objective: Objective,
     lr: float,
     restraints: Restraints = FREE,
+    shares: Shares = WHOLE,
 ) -> TrainSpan:
     """What trains on spans, with lr at most `lr`.
 
     `batch_size` None takes whole blocks of about STEP_CENTERS, and steadies plain descent, unless
-    the uses of a row share its gradient anyway.
+    the uses of a row share its gradient anyway. It is that of one process: with `shares`, a step
+    has as many centers for each.
+
+    Raises:
+        ConfigError: a GPU's steps cannot be shared out.
     """
     if batch_size is None:
         batch_size = max(1, STEP_CENTERS // sampler.block) * sampler.block
         if isinstance(optimizer, SGD) and not restraints.scale_grad_by_freq:
-            optimizer.steady(sampler, centers=batch_size, objective=objective, lr=lr)
+            centers = batch_size * shares.size
+            optimizer.steady(sampler, centers=centers, objective=objective, lr=lr)
     how: dict[str, Any] = {
         "batch_size": batch_size, "objective": objective, "restraints": restraints
     }  # fmt: skip
     if sampler.noise_cdf_V.device.type == "cuda":
+        if shares.size > 1:
+            raise ConfigError(
+                "distributed.merge=gradients needs train.device=cpu: a GPU's steps are recorded",
+                hint="distributed.merge=tables trains on GPUs",
+            )
         steady = SteadySteps(model, sampler, optimizer, **how)
         steady.record()
         return steady.train_span
-    return partial(train_span, model, sampler, optimizer, **how)
+    return partial(train_span, model, sampler, optimizer, shares=shares, **how)
 
 
 @torch.no_grad()
@@ -80,6 +94,7 @@ def train_span(
     streams: Streams,
     skip: int = 0,
     restraints: Restraints = FREE,
+    shares: Shares = WHOLE,
 ) -> Iterator[Step]:
     """Trains on a run of sentences; yields after each step.
 
@@ -88,25 +103,28 @@ def train_span(
         sampler: the distributions and sizes of the batches.
         optimizer: made for the model's tables.
         text: the sentences, on the model's device.
-        batch_size: centers in a step.
+        batch_size: centers in a step, of each process.
         objective: what a step minimizes, see `gradients`.
         lr: learning rate at the first and the last center; linear between them.
         streams: all that is random; of the model's device.
         skip: steps that an earlier run did; they are drawn, since draws follow on each other.
         restraints: what holds rows of the model back.
+        shares: how processes share out each step; the tally is of this one's part.
     """
     restrainer = Restrainer(restraints, model)
     span = draw_span(text, sampler, streams.draws)
     total, passed = count_slots(span, sampler), 0
-    for number, step in enumerate(steps(span, sampler, streams, batch_size=batch_size)):
+    whole_size = batch_size * shares.size
+    for number, step in enumerate(steps(span, sampler, streams, batch_size=whole_size)):
         step_lr = lr[0] + (lr[1] - lr[0]) * passed / total
         passed = min(total, passed + sum(batch.centers_BT.numel() for batch in step))
         if number < skip:
             continue
         restrainer.shorten(step)
-        parts = [gradients(model, batch, objective=objective) for batch in step]
-        restrainer.share([rows for rows, _ in parts])
-        optimizer.step([restrainer.withhold(rows) for rows, _ in parts], lr=step_lr)
+        parts = [gradients(model, batch, objective=objective) for batch in shares.part(step)]
+        restrainer.share([rows for rows, _ in parts], step)
+        joined = shares.joined(step, [rows for rows, _ in parts])
+        optimizer.step([restrainer.withhold(rows) for rows in joined], lr=step_lr)
         loss_sums, centers = zip(*(tally for _, tally in parts), strict=True)
         yield Step(Tally(sum(loss_sums), sum(centers)), passed / total)
 
@@ -166,7 +184,7 @@ class SteadySteps:
         batch = self._steps.next_batch()
         self._restrainer.shorten([batch])
         rows, tally = gradients(self._model, batch, objective=self._objective)
-        self._restrainer.share([rows])
+        self._restrainer.share([rows], [batch])
         rows = rows._replace(
             center_rows_N=self._spread(rows.center_rows_N),
             context_rows_M=self._spread(rows.context_rows_M),
@@ -227,7 +245,7 @@ def mean_loss(model: SkipGram, fixed: Iterable[Batch]) -> float:
     return sum(float(tally.loss_sum) for tally in tallies) / centers
 
 
-KERNEL = Kernel(prepare, row_multiple=1, span_words=SPAN_WORDS)
+KERNEL = Kernel(prepare, row_multiple=1, span_words=SPAN_WORDS, sync_words=SYNC_WORDS)
 
 
 def _tally(loss: CenterLoss) -> Tally:

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import torch
 
-from w2v.config import ModelSection, SamplingSection, TrainSection, obstacles
+from w2v.config import DistributedSection, ModelSection, SamplingSection, TrainSection, obstacles
 from w2v.errors import ConfigError
 from w2v.kernels.interface import Kernel
 from w2v.names import KernelName
 
 # The GPUs that have what the triton kernel is compiled for: NVIDIA's since Ampere.
 LEAST_CAPABILITY = (8, 0)
-PLAIN_MODEL = ModelSection()
+PLAIN_MODEL, PLAIN_GROUP = ModelSection(), DistributedSection()
 
 
 class KernelChoice(NamedTuple):
@@ -34,6 +34,7 @@ def choose_kernel(
     device: torch.device,
     *,
     model: ModelSection = PLAIN_MODEL,
+    distributed: DistributedSection = PLAIN_GROUP,
 ) -> KernelChoice:
     """The kernel that `train.kernel` names; for "auto" the fastest that honors every setting.
 
@@ -50,7 +51,7 @@ def choose_kernel(
     if device.type not in fastest:
         return _load("bmm", f"it runs on {device.type}")
     name = fastest[device.type]
-    for key, need in obstacles(name, model, sampling, train):
+    for key, need in obstacles(name, model, sampling, train, distributed):
         return _load("bmm", f"{name}, which is faster, needs {key} to be {need}")
     if name == "triton" and (missing := missing_for_triton(device)):
         return _load("bmm", f"triton, which is faster, needs {missing}")

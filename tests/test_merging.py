@@ -1,0 +1,262 @@
+"""Merged tables: by hand, against one process that does all, and through the loop."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import together
+from test_loop import CPU, config_of, corpus_of
+
+from w2v import loop
+from w2v.config import DistributedSection
+from w2v.errors import DataError
+from w2v.group import Alone
+from w2v.kernels import bmm
+from w2v.learner import make_learner
+from w2v.merging import LEVELS, Meetings, MergedRows, blend, make_merging
+from w2v.optimizers import uses_of
+from w2v.sentences import Sentences, shards
+
+
+def ones(lr, waited_V):
+    return torch.ones_like(waited_V)
+
+
+# --- the weight ---------------------------------------------------------------------------------
+
+
+def test_the_weight_is_that_of_the_uses_one_after_the_other():
+    """A quantity that each use moves by h of what is left: once by all, once by each and merged."""
+    rate, size, target = torch.tensor(0.2), 3, 5.0
+    for uses in (1, 4, 40):
+        moved = {}
+        for total in (uses, uses * size):
+            at = 0.0
+            for _ in range(total):
+                at += 0.2 * 0.75 * (target - at)
+            moved[total] = at
+        weight = float(blend(torch.tensor(float(uses)), rate, size))
+        assert weight * size * moved[uses] == pytest.approx(moved[uses * size], rel=1e-5)
+
+
+def test_rare_rows_add_up_and_those_at_rest_are_averaged():
+    uses = torch.tensor([0.0, 1e-9, 1e-3, 1.0, 1e3, 1e9])
+    weight = blend(uses, torch.tensor(0.05), 4)
+    assert weight[:2].tolist() == [1.0, 1.0]
+    assert weight[2] == pytest.approx(1.0, abs=1e-3)
+    assert weight[-1] == pytest.approx(0.25)
+    assert (weight.diff() <= 0).all()
+    without_measure = blend(uses, torch.tensor(torch.inf), 4)
+    assert without_measure[0] == 1
+    assert without_measure[-2:].tolist() == pytest.approx([0.25, 0.25])
+
+
+# --- when, and how many rows --------------------------------------------------------------------
+
+
+def test_frequent_rows_are_merged_at_each_meeting_all_at_every_sixteenth():
+    turns = []
+
+    class Spy(Meetings):
+        def _merge_rows(self, values, base, weight_V):
+            turns.append(len(values))
+
+    meetings = Spy(Alone(), per_epoch=20, parts={"a": MergedRows(*torch.zeros(2, 64, 2), ones)})
+    meetings.begin(0)
+    wholes = []
+    for share in (0.31, 0.32, 0.9, 1.0):
+        for whole in meetings.due(share):
+            meetings.merge(0.1, whole=whole)
+            wholes.append(whole)
+    meetings.merge(0.1, whole=True)
+    expected = [4, 8, 4, 16, 4, 8, 4, 32, 4, 8, 4, 16, 4, 8, 4, 64, 4, 8, 4]
+    assert turns == [*expected, 64]
+    assert wholes == [turn == 64 for turn in expected]
+    assert 2**LEVELS == 16
+
+
+@given(st.integers(1, 200), st.lists(st.floats(0, 1), max_size=8))
+def test_meetings_are_as_many_in_whatever_steps_a_process_goes(per_epoch, shares):
+    meetings = Meetings(Alone(), per_epoch=per_epoch, parts={})
+    meetings.begin(0)
+    found = [whole for share in (*sorted(shares), 1.0) for whole in meetings.due(share)]
+    assert len(found) == per_epoch - 1
+    assert found == [number % 2**LEVELS == 0 for number in range(1, per_epoch)]
+
+
+def test_a_row_that_waits_longer_was_used_more():
+    waits = []
+
+    def weight(lr, waited_V):
+        waits.append(waited_V.tolist())
+        return torch.ones_like(waited_V)
+
+    rows = MergedRows(torch.zeros(16), torch.zeros(16), weight)
+    meetings = Meetings(Alone(), per_epoch=5, parts={"a": rows})
+    meetings.begin(0)
+    for whole in meetings.due(1.0):
+        meetings.merge(0.1, whole=whole)
+    meetings.merge(0.1, whole=True)
+    assert waits == [[1], [1, 2], [1], [1, 2, 4, 4], [1, 1, 1, 1, *[5] * 12]]
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def merged(tables, base, weight):
+    """What two processes' tables become."""
+
+    def one(group):
+        mine, own_base = tables[group.world.rank].clone(), base.clone()
+        parts = {"a": MergedRows(mine, own_base, lambda lr, waited_V: weight[: len(waited_V)])}
+        Meetings(group, per_epoch=1, parts=parts).merge(0.1, whole=True)
+        assert torch.equal(mine, own_base)
+        return mine
+
+    first, second = together(2, one)
+    assert torch.equal(first, second)
+    return first
+
+
+def test_rows_by_hand():
+    base = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    first = torch.tensor([[2.0, 1.0], [2.0, 2.0], [4.0, 3.0]])
+    second = torch.tensor([[1.0, 4.0], [2.0, 2.0], [6.0, 3.0]])
+    found = merged([first, second], base, torch.tensor([1.0, 1.0, 0.5]))
+    assert found.tolist() == [[2.0, 4.0], [2.0, 2.0], [5.0, 3.0]]
+
+
+def test_rows_that_changed_nowhere_keep_their_bytes():
+    rng = torch.Generator().manual_seed(1)
+    base = torch.randn(500, 7, generator=rng)
+    tables = [base.clone(), base.clone()]
+    tables[0][3] += 1
+    tables[1][400] += 1
+    found = merged(tables, base, torch.ones(500))
+    assert (found != base).any(1).nonzero()[:, 0].tolist() == [3, 400]
+
+
+def test_what_another_thread_adds_meanwhile_stays():
+    class Busy(Alone):
+        def total(self, values):
+            table[0, 0] += 10  # while the sum is on its way
+            return values * 2  # as if a second process had moved as far
+
+    table, base = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]])
+    parts = {"a": MergedRows(table, base, ones)}
+    Meetings(Busy(), per_epoch=1, parts=parts).merge(0.1, whole=True)
+    assert table.tolist() == [[12.0, 1.0]]
+    assert base.tolist() == [[2.0, 1.0]]
+
+
+# --- shares of the text -------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 5))
+def test_shards_are_runs_of_whole_sentences(lengths, number):
+    offsets_S = np.cumsum([0, *lengths])
+    sentences = Sentences(np.zeros(sum(lengths), np.int32), offsets_S)
+    with_words = np.count_nonzero(lengths)
+    if number > 1 and with_words < number:
+        with pytest.raises(DataError, match=f"{number} processes for fewer sentences"):
+            shards(sentences, number)
+        return
+    found = shards(sentences, number)
+    assert [start for start, _ in found] + [sum(lengths)] == [0] + [end for _, end in found]
+    assert {place for part in found for place in part} <= set(offsets_S.tolist())
+    assert number == 1 or all(start < end for start, end in found)
+    longest = max(lengths, default=0)
+    if longest and sum(lengths) / number > 3 * longest:
+        assert all(abs(end - start - sum(lengths) / number) <= longest for start, end in found)
+
+
+# --- the loop -----------------------------------------------------------------------------------
+
+
+def learner_in(group, config, corpus, kernel=bmm.KERNEL, **distributed):
+    return make_learner(
+        corpus,
+        model=config.model,
+        sampling=config.sampling,
+        train=config.train,
+        kernel=kernel,
+        device=CPU,
+        group=group,
+        distributed=DistributedSection(**distributed),
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "adam"])
+def test_two_processes_tell_the_same_and_end_with_the_same_tables(optimizer):
+    corpus, config = corpus_of(*[30] * 40), config_of(optimizer=optimizer, lr=0.05)
+
+    def one(group):
+        learner = learner_in(group, config, corpus, sync_words=50)
+        assert learner.merging.per_epoch == 12
+        found = list(loop.reports(learner, corpus, config.train))
+        return found, {name: tensor.clone() for name, tensor in learner.tensors().items()}
+
+    (first, tables), (second, others) = together(2, one)
+    assert [report._replace(place=None) for report in first] == [
+        report._replace(place=None) for report in second
+    ]
+    for name, tensor in tables.items():
+        assert torch.equal(tensor, others[name]), name
+    alone = learner_in(Alone(), config, corpus)
+    whole = list(loop.reports(alone, corpus, config.train))
+    ended = [[r for r in reports if r.epoch_ended] for reports in (first, whole)]
+    assert [r.words for r in ended[0]] == [r.words for r in ended[1]]
+    assert [r.centers for r in ended[0]] == [r.centers for r in ended[1]] == [1200, 1200]
+    assert ended[0][-1].loss == pytest.approx(ended[1][-1].loss, abs=0.05)
+
+
+@pytest.mark.parametrize("objective", ["center_mean", "pair_sum"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "adam"])
+@pytest.mark.parametrize("shared", [None, 16])
+def test_shared_gradients_are_those_of_one_process_with_twice_the_batch(
+    optimizer, objective, shared
+):
+    corpus = corpus_of(*[7, 12, 30] * 20, heldout=[9] * 9)
+    config = config_of(optimizer=optimizer, objective=objective, lr=0.0005, epochs=2, batch_size=32)
+    config = config.model_copy(
+        update={
+            "sampling": config.sampling.model_copy(
+                update={"block": 8 if shared else 1, "shared_negatives": shared}
+            )
+        }
+    )
+    twice = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 64})})
+
+    def one(group):
+        learner = learner_in(group, config, corpus, merge="gradients", sync_words=100)
+        return learner, list(loop.reports(learner, corpus, config.train))
+
+    (learner, found), (other, _) = together(2, one)
+    alone = learner_in(Alone(), twice, corpus)
+    expected = list(loop.reports(alone, corpus, twice.train))
+    for name, tensor in alone.tensors().items():
+        assert torch.allclose(learner.tensors()[name], tensor, rtol=1e-5, atol=1e-5), name
+        assert torch.equal(learner.tensors()[name], other.tensors()[name]), name
+    mine, theirs = ([r for r in reports if r.epoch_ended] for reports in (found, expected))
+    assert [r.loss for r in mine] == pytest.approx([r.loss for r in theirs], abs=1e-5)
+    assert [r.heldout_loss for r in mine] == pytest.approx([r.heldout_loss for r in theirs])
+    assert [r.centers for r in mine] == [r.centers for r in theirs]
+
+
+def test_uses_of_a_row_are_those_of_the_steadied_optimizer():
+    corpus, config = corpus_of(*[30] * 4), config_of(optimizer="sgd")
+    sampler = learner_in(Alone(), config, corpus).sampler
+    mean, summed = (
+        uses_of(sampler, centers=100.0, objective=objective)
+        for objective in ("center_mean", "pair_sum")
+    )
+    for of_mean_V, of_sum_V in zip(mean, summed, strict=True):
+        assert torch.allclose(of_mean_V * 36, of_sum_V)
+
+
+def test_one_process_merges_nothing():
+    merging = make_merging(Alone(), {}, words=10, sync_words=1, rates=None, uses=(), sums=True)
+    merging.begin(0)
+    assert list(merging.due(0.5)) == [True]
+    assert merging.told(sums=(1, torch.tensor(2.0)), first=(3,)) == [1.0, 2.0, 3.0]

@@ -1,0 +1,255 @@
+"""How processes that each train on their share of the text come to one model: merged tables.
+
+A group, a learner's tensors and how often rows are used enter; the tables change in place. Each
+process trains alone for `sync_words` words, then all meet. The most frequent rows are merged each
+time, twice as many every second time, and so on: all rows every 2**LEVELS-th time, and at an
+epoch's end. Words are numbered by frequency, so that "the most frequent" are the first rows. Only
+rows that changed anywhere travel.
+
+A row that was R after its last merge is now R + d_p in process p. If each used it seldom, one
+process with all the text would have added up the d_p. If each used it so often that it has come to
+rest, all d_p lead to the same place, and their sum far beyond. Between them: a use moves a row by
+the share h = rate * CURVATURE of what is left of its way, n uses by s = 1 - (1 - h)^n, and the n
+uses of each of N processes, one after the other, by 1 - (1 - s)^N. So the merged row is
+
+    R + g * sum of d_p,    g = (1 - (1 - s)^N) / (N s):    1 for rare rows, 1/N for those at rest
+
+and the learning rate stays what it is for one process. What each process sums, as Adagrad does, is
+added up; moments are averaged. Results follow from the seed and the number of processes alone, if
+the kernel's do: merges happen at places in the text, never at times.
+
+Alone, `NoMerging` takes the place of all this. Legend: V = words, D = dimension, N = processes,
+U = rows that changed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from w2v.group import Group
+
+LEVELS = 4
+CURVATURE = 0.75  # sigma' * |row|^2 of a trained row, about: .15 * 5
+MOST_REST = 0.999  # of a row's way in one use: where it has come to rest at once
+STATE = "optimizer."  # begins the names of an optimizer's tensors
+CHUNK_ROWS = 1 << 16  # that are merged at once: the buffers of a merge
+
+
+Numbers = Sequence[float | Tensor]
+
+
+class Heard(NamedTuple):
+    """What all processes know after they met."""
+
+    signal: int  # that one of them got and all heed; 0: none
+    is_late: bool  # the first one says that it is time for a report
+
+
+class Merging(Protocol):
+    """When processes meet, and what they do then."""
+
+    met: int  # how often, in this epoch
+    ends: Sequence[float]  # shares that every process passes, though its last text had no step
+
+    def begin(self, met: int) -> None:
+        """Begins an epoch, or goes on with one after so many meetings."""
+
+    def due(self, share: float) -> Iterator[bool]:
+        """Meetings that are due once a share of the epoch is passed: whether all rows are merged.
+
+        The end of an epoch, where all rows are merged, is none of them.
+        """
+
+    def merge(self, lr: float, *, whole: bool) -> None:
+        """Merges rows; alone, nothing."""
+
+    def rebase(self) -> None:
+        """Takes the tables, which are now the same in all processes, for merged."""
+
+    def hear(self, *, signal: int, is_late: bool) -> Heard:
+        """Tells the others of a signal; asks whether it is time."""
+
+    def told(self, *, sums: Numbers, first: Numbers) -> list[float]:
+        """The sums over all processes, then the first one's numbers."""
+
+
+class NoMerging:
+    """Of one process: a meeting after every step, at which nothing is to be done."""
+
+    met = 0
+    ends: Sequence[float] = ()
+
+    def begin(self, met: int) -> None:
+        """Nothing is counted."""
+
+    def due(self, share: float) -> Iterator[bool]:
+        """Now."""
+        yield True
+
+    def merge(self, lr: float, *, whole: bool) -> None:
+        """The tables are one."""
+
+    def rebase(self) -> None:
+        """Nothing is kept."""
+
+    def hear(self, *, signal: int, is_late: bool) -> Heard:
+        """What it knows itself."""
+        return Heard(signal, is_late)
+
+    def told(self, *, sums: Numbers, first: Numbers) -> list[float]:
+        """The numbers."""
+        return [float(number) for number in (*sums, *first)]
+
+
+class MergedRows(NamedTuple):
+    """A tensor whose rows are merged."""
+
+    values: Tensor  # (V, ...), by word; or a number
+    base: Tensor  # as all had it after the last merge
+    # g of the first rows: of the learning rate, and of the meetings that each has waited (V,)
+    weight: Callable[[float, Tensor], Tensor]
+
+
+class Meetings:
+    """Of several processes; the tables may be merged, or be equal all the time."""
+
+    ends: Sequence[float] = (1.0,)
+
+    def __init__(self, group: Group, *, per_epoch: int, parts: Mapping[str, MergedRows]) -> None:
+        """Plans the meetings of an epoch.
+
+        Args:
+            group: who meets.
+            per_epoch: how often, at equal distances in each one's text.
+            parts: what is merged, by name.
+        """
+        self.met = 0
+        self.per_epoch = per_epoch
+        self._group, self._parts = group, parts
+        most = max((len(part.values) for part in parts.values() if part.values.dim()), default=0)
+        self._waited_V = torch.zeros(most)  # meetings since a row was merged
+
+    def begin(self, met: int) -> None:
+        """Begins an epoch; see `Merging`."""
+        self.met = met
+
+    def due(self, share: float) -> Iterator[bool]:
+        """Meetings that are due; see `Merging`."""
+        while self.met + 1 < self.per_epoch and self.met + 1 <= share * self.per_epoch:
+            self.met += 1
+            yield self.level() == LEVELS
+
+    def level(self) -> int:
+        """Of this meeting: how often the number of merged rows is doubled."""
+        return min((self.met & -self.met).bit_length() - 1, LEVELS)
+
+    def merge(self, lr: float, *, whole: bool) -> None:
+        """Merges the rows whose turn it is. Raises `PeerError`."""
+        self._waited_V += 1
+        num_rows = len(self._waited_V)
+        turn = num_rows if whole else ceil(num_rows / 2 ** (LEVELS - self.level()))
+        for part in self._parts.values():
+            weight_V = part.weight(lr, self._waited_V[:turn]).to(part.values.device)
+            if part.values.dim() == 0:
+                if whole:
+                    self._merge_rows(part.values[None], part.base[None], weight_V[:1])
+                continue
+            for start in range(0, turn, CHUNK_ROWS):
+                end = min(start + CHUNK_ROWS, turn)
+                self._merge_rows(part.values[start:end], part.base[start:end], weight_V[start:end])
+        self._waited_V[:turn] = 0
+
+    def rebase(self) -> None:
+        """Begins anew from the tables; see `Merging`."""
+        for part in self._parts.values():
+            part.base.copy_(part.values)
+
+    def hear(self, *, signal: int, is_late: bool) -> Heard:
+        """Exchanges two numbers; see `Merging`. Raises `PeerError`."""
+        late = int(is_late and self._group.world.is_first)
+        found, wanted = self._group.most(torch.tensor([signal, late])).tolist()
+        return Heard(found, bool(wanted))
+
+    def told(self, *, sums: Numbers, first: Numbers) -> list[float]:
+        """The sums and the first one's; see `Merging`. Raises `PeerError`."""
+        own = first if self._group.world.is_first else [0.0] * len(first)
+        numbers = [float(number) for number in (*sums, *own)]
+        found: list[float] = self._group.total(torch.tensor(numbers, dtype=torch.float64)).tolist()
+        return found
+
+    def _merge_rows(self, values: Tensor, base: Tensor, weight_V: Tensor) -> None:
+        """Merges rows that are numbers or vectors; other threads may train on them meanwhile."""
+        mine = values.clone()
+        moved = mine - base
+        changed_V = (moved != 0).reshape(len(moved), -1).any(1)
+        at_U = self._group.most(changed_V.to(torch.uint8)).nonzero()[:, 0]
+        if len(at_U) == 0:
+            return
+        moved = self._group.total(moved[at_U])
+        weight_U = weight_V[at_U].reshape(-1, *[1] * (values.dim() - 1))
+        merged = base[at_U] + moved * weight_U
+        base[at_U] = merged
+        mine, now = mine[at_U], values[at_U]
+        # What a thread added since is kept; untouched numbers are the same in all processes.
+        values[at_U] = torch.where(now == mine, merged, now + (merged - mine))
+
+
+def blend(uses: Tensor, rate: Tensor, size: int) -> Tensor:
+    """The weight g of the summed steps of `size` processes, each with so many uses of a row."""
+    step = (rate * CURVATURE).clamp(max=MOST_REST)
+    left = uses * torch.log1p(-step)  # the logarithm of what is left of the way
+    whole = size * torch.expm1(left)
+    return torch.where(whole == 0, 1.0, torch.expm1(size * left) / whole)
+
+
+def make_merging(
+    group: Group,
+    tensors: Mapping[str, Tensor],
+    *,
+    words: float,
+    sync_words: int,
+    rates: Callable[[float, Mapping[str, Tensor]], tuple[Tensor, Tensor]],
+    uses: tuple[Tensor, Tensor],
+    sums: bool,
+) -> Merging:
+    """How the processes of a group come to one model.
+
+    Args:
+        group: the processes.
+        tensors: what is to be merged: "center", "context" and the optimizer's; none where all
+            processes take the same steps.
+        words: of each process's text, on average.
+        sync_words: of these between two meetings, about.
+        rates: the rate of each row of both tables (V,), or of any row, at a learning rate and
+            with these tensors of the optimizer.
+        uses: of each row of both tables (V,) in an epoch, by all processes.
+        sums: the optimizer's tensors add up what each process saw; else they are averages.
+    """
+    size = group.world.size
+    if size == 1:
+        return NoMerging()
+    per_epoch = max(1, round(words / sync_words))
+    uses_V = [of_V.cpu() / (size * per_epoch) for of_V in uses]
+
+    def of_table(at: int) -> Callable[[float, Tensor], Tensor]:
+        def weight(lr: float, waited_V: Tensor) -> Tensor:
+            # Those of the last merge: all processes must find the same weight.
+            state = {name.removeprefix(STATE): part.base for name, part in parts.items()}
+            rate = rates(lr, state)[at].cpu()
+            rate = rate[: len(waited_V)] if rate.dim() else rate
+            return blend(uses_V[at][: len(waited_V)] * waited_V, rate, size)
+
+        return weight
+
+    def of_state(lr: float, waited_V: Tensor) -> Tensor:
+        return torch.full_like(waited_V, 1.0 if sums else 1.0 / size)
+
+    weights = {"center": of_table(0), "context": of_table(1)}
+    parts = {
+        name: MergedRows(values, values.clone(), weights.get(name, of_state))
+        for name, values in sorted(tensors.items(), key=lambda item: item[0] in weights)
+    }  # the optimizer's first: tables are weighed by what it has seen until now
+    return Meetings(group, per_epoch=per_epoch, parts=parts)
