@@ -53,7 +53,8 @@ from bench_text import Text, write_head, write_tokens
 import w2v
 from w2v.configfile import load_config
 from w2v.errors import ConfigError, W2VError
-from w2v.files import require_writable, write_text
+from w2v.files import write_text
+from w2v.preflight import require_writable
 
 CONFIGS = ["ptb-d2l.yaml", "ptb.yaml"]
 TEXT_CONFIG = "text.yaml"
