@@ -108,6 +108,7 @@ LAYERS = {
     "positions": 11,
     "record": 12,
     "desk": 13,
+    "outlook": 13,
     "training": 14,
     "cli": 15,
 }

@@ -29,7 +29,7 @@ def told(group: Group, report: Report, *, met: int) -> dict[str, object]:
     """What a checkpoint tells of the processes; nothing of one. Raises `PeerError`."""
     if group.world.size == 1:
         return {}
-    here = [report.place.spans, report.place.steps, met if report.place.centers else 0]
+    here = [report.place.spans, report.place.steps, 0 if report.epoch_ended else met]
     return {POSITIONS: [json.loads(of_one) for of_one in group.gather(json.dumps(here).encode())]}
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 
@@ -22,35 +21,30 @@ from w2v.config import Config
 from w2v.configfile import load_config
 from w2v.desk import Desk, going_on
 from w2v.devices import cpu_threads
-from w2v.errors import ConfigError, StoppedError
+from w2v.errors import ConfigError, DataError, DivergedError, StoppedError
 from w2v.group import Alone, Group
 from w2v.learner import FROZEN_TENSORS, Learner, make_learner
 from w2v.leaving import Wish
 from w2v.loop import reports
 from w2v.memory import memory_errors, require_memory
 from w2v.model import KnownRows
+from w2v.outlook import Outlook, look, require_place
 from w2v.positions import Start, starts, told
-from w2v.preflight import require_writable
 from w2v.pretrained import Pretrained
-from w2v.record import ORIGIN, Run, surroundings
+from w2v.record import Run, surroundings
 from w2v.reporting import Listener, Place, Report
 from w2v.restraints import Frozen, frozen_rows
 from w2v.resume import (
     Saved,
     changed,
     common_settings,
-    is_complete,
     newest,
-    require_none,
     require_same,
 )
-from w2v.resume import settings as settings_of
 from w2v.rundir import RunDir
 from w2v.runs import run_of
 from w2v.sources import data_folder
-from w2v.states import complete
 from w2v.survey import survey
-from w2v.world import World
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +114,7 @@ def prepare_run(
         error=ConfigError,
         hint="start all processes with the same config and the same versions",
     )
-    outlook = Outlook(*decided(group, lambda: _look(run_dir, config, group.world, force, resume)))
+    outlook = Outlook(*decided(group, lambda: look(run_dir, config, group.world, force, resume)))
     if outlook.is_complete:
         log.info("the run in %s is already complete", folder)
         return None
@@ -136,34 +130,6 @@ def prepare_run(
     prepare_s = time.perf_counter() - started
     goes_on = outlook.goes_on
     return Run(config, run_dir, *found, started_at, prepare_s, force, goes_on, start, group)
-
-
-class Outlook(NamedTuple):
-    """What the run folder holds before anything is done."""
-
-    is_complete: bool
-    goes_on: bool  # from a checkpoint
-    origin: dict[str, Any] | None  # of the vectors that the checkpoint's run started from
-
-
-def _look(run_dir: RunDir, config: Config, world: World, force: bool, resume: bool) -> Outlook:
-    """Looks whether the run can begin, or go on; processes that torchrun started anew go on."""
-    again = world.restarts > 0 and not force
-    if (resume or again) and is_complete(run_dir, config):
-        return Outlook(is_complete=True, goes_on=False, origin=None)
-    locks.require_free(run_dir.path)
-    saved = None
-    if resume or (again and complete(run_dir.checkpoints)):
-        saved = newest(run_dir.checkpoints)
-        require_same(saved, {"settings": settings_of(config)})
-        starts(saved, world)
-    else:
-        require_place(run_dir, force=force)
-        if config.model.init_from is not None:
-            pretrained.require_fit(config.model.init_from, dim=config.model.dim)
-    require_writable(run_dir.path)
-    origin = None if saved is None else saved.state.run.get(ORIGIN)
-    return Outlook(is_complete=False, goes_on=saved is not None, origin=origin)
 
 
 def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None = None) -> RunDir:
@@ -213,13 +179,6 @@ def execute(run: Run, *, listeners: Sequence[Listener] = (), wish: Wish | None =
         last = last or (None if saved is None else saved.state.report)
         agree(group, lambda: _finish(desk, learner, last))
     return run.folder
-
-
-def require_place(run_dir: RunDir, *, force: bool) -> None:
-    """Refuses to train over a run, finished or not, that somebody may want, unless `force`."""
-    run_dir.require_free(force=force)
-    if not force:
-        require_none(run_dir)
 
 
 def _checkpoint(run: Run) -> Saved | None:
@@ -335,17 +294,21 @@ def _train(
         return wish.signal or 0
 
     with wish.heeded():
-        for report in reports(
-            learner, run.corpus, run.config.train, start=start.place, met=start.met, asked=asked
-        ):
-            last = report
-            for listener in listeners:
-                listener(report)
-            number = merging.hear(signal=asked(), is_late=False).signal
-            if number:
-                break
-        else:
-            return last
+        try:
+            for report in reports(
+                learner, run.corpus, run.config.train, start=start.place, met=start.met, asked=asked
+            ):
+                last = report
+                for listener in listeners:
+                    listener(report)
+                number = merging.hear(signal=asked(), is_late=False).signal
+                if number:
+                    break
+            else:
+                return last
+        except (DataError, DivergedError) as error:  # of all processes' sums: each finds it
+            error.is_told = not run.group.world.is_first
+            raise
         checkpointer.save(last)
         agree(run.group, checkpointer.settle)
     by = signal.Signals(number)

@@ -24,7 +24,7 @@ import torch
 from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
-from w2v import checkpoints, locks, resume, rundir, training
+from w2v import checkpoints, locks, resume, rundir, outlook, training
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
 from w2v.files import TEMP_PREFIX, sha256, write_together
@@ -113,7 +113,7 @@ def test_the_same_command_again_does_not_start_over(
     for prepare in (True, False):
         with monkeypatch.context() as patch:
             if not prepare:  # a checkpoint that came meanwhile
-                patch.setattr(training, "require_place", once_without(training.require_place))
+                patch.setattr(outlook, "require_place", lambda *_, **__: None)
             outcome = cli("train", *options, "-q")
         assert "step-84.json" in expect(row, outcome, 5)
         assert outcome.err.endswith("hint: --resume goes on, --force starts over\n")
@@ -124,12 +124,6 @@ def test_the_same_command_again_does_not_start_over(
     expect(row, cli("train", *options, "--force", "-q"), 0)
     assert stopped.read_info()["resumed_at_steps"] == []
     assert sha256(stopped.vectors) == uninterrupted
-
-
-def once_without(check):
-    """The check, but for the first time."""
-    asked = iter([lambda *_, **__: None])
-    return lambda *arguments, **more: next(asked, check)(*arguments, **more)
 
 
 @pytest.mark.fault("C1")
@@ -858,7 +852,7 @@ def silent_server():
 RENAMES = """
 import os, signal, sys
 from pathlib import Path
-from w2v import record, training
+from w2v import record, outlook, training
 from w2v.cli import signals
 from w2v.cli.main import main
 from w2v.files import write_together

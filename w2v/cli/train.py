@@ -117,13 +117,13 @@ def _train(asked: Asked, loaded: "Loaded", group: "Group | None") -> None:
 
 def _describe(run: "Run", asked: Asked) -> None:
     """What would be trained, and whether it would be refused."""
-    from w2v import training
     from w2v.cli.output import echo_report
+    from w2v.outlook import require_place
     from w2v.stats import describe
 
     echo_report(describe(run.survey, run.config), as_json=False)
     try:
-        training.require_place(run.folder, force=asked.force or asked.resume)
+        require_place(run.folder, force=asked.force or asked.resume)
     except StorageError as error:
         log.warning("train would be refused: %s; %s", error, error.hint)
 
