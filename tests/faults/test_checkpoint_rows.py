@@ -24,7 +24,7 @@ import torch
 from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
-from w2v import checkpoints, locks, resume, rundir, outlook, training
+from w2v import checkpoints, locks, outlook, resume, rundir, training
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
 from w2v.files import TEMP_PREFIX, sha256, write_together
