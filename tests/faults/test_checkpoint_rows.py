@@ -852,7 +852,7 @@ def silent_server():
 RENAMES = """
 import os, signal, sys
 from pathlib import Path
-from w2v import record, outlook, training
+from w2v import record, training
 from w2v.cli import signals
 from w2v.cli.main import main
 from w2v.files import write_together
