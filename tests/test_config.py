@@ -421,7 +421,10 @@ def test_wrong_overrides(override, complaint):
             "corpus: {name: text}",
             "1:10: corpus.name=text needs corpus.path: a file, a folder, a glob, or a list of them",
         ),
-        ("corpus: {path: a}", "1:10: corpus.path needs corpus.name=text or encoded; found corpus.name=pydoc"),
+        (
+            "corpus: {path: a}",
+            "1:10: corpus.path needs corpus.name=text or encoded; found corpus.name=pydoc",
+        ),
         (
             "corpus: {path: a, name: ptb}",
             "1:19: corpus.path needs corpus.name=text or encoded; found corpus.name=ptb",
