@@ -652,9 +652,9 @@ def agreeing(values: dict) -> dict:
     """The same values with the settings that may disagree made to agree."""
     corpus, block = values["corpus"], values["sampling"]["block"]
     values["sampling"]["shared_negatives"] = 9 if block > 1 else None
-    if corpus["name"] != "text":
+    if corpus["name"] not in ("text", "encoded"):
         corpus["path"] = None
-    elif corpus["path"] is None:
+    elif corpus["path"] is None or corpus["name"] == "encoded":
         corpus["path"] = "a"
     if corpus["name"] != "ptb":
         corpus["url"] = corpus["sha256"] = None

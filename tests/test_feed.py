@@ -117,7 +117,7 @@ feed = Feed(text, max_words=2**20, keep_prob_V=np.ones(1, np.float32), device=to
 for number in range(len(feed.cuts)):
     text = feed[number]
     words += len(text.ids_N)
-    ends += int(text.offsets_S[-1]) + int(text.ids_N.sum())
+    ends += int(text.offsets_S[-1]) + int(text.ids_N.numpy().max())
 print(words, ends, peak_kib() - before)
 """
 

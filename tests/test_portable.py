@@ -231,8 +231,9 @@ def test_what_is_in_the_way(cli, tiny_options, tmp_path):
 
 def test_a_folder_made_as_the_page_says_trains(cli, made):
     assert len(opened(made, *MADE_OPTIONS).vocab) == 7
-    options = sets("model.dim=4", "sampling.subsample=null", *OPTIONS, *MADE_OPTIONS)
-    outcome = cli("train", "-q", "--run", "run", *options, *sets(*encoded_as(made)))
+    (made.parent / "c.yaml").write_text("sampling: {subsample: null}\n")
+    options = sets("model.dim=4", *OPTIONS, *MADE_OPTIONS, *encoded_as(made))
+    outcome = cli("train", "-q", "--run", "run", "-c", "c.yaml", *options)
     assert outcome.code == 0, outcome.err
     assert (Path("run") / "vocab.tsv").read_text() == (made / "vocab.tsv").read_text()
     info = RunDir(Path("run")).read_info()
@@ -266,6 +267,14 @@ def test_every_file_that_is_missing_or_damaged_is_named(made):
                     opened(made, *MADE_OPTIONS)
         path.write_bytes(good)
     opened(made, *MADE_OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "train_ids.npy"])
+def test_a_pipe_is_not_waited_for(made, name):
+    (made / name).unlink()
+    os.mkfifo(made / name)
+    with pytest.raises(DataError, match=rf"{re.escape(name)} is no regular file"):
+        opened(made, *MADE_OPTIONS)
 
 
 @pytest.mark.parametrize(

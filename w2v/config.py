@@ -232,9 +232,9 @@ def disagreements(
         what = "corpus.name=encoded needs corpus.path: one folder that w2v corpus encode made"
         yield (name, ("corpus", "path")), what
     owners = {"path": ("text", "encoded"), "url": ("ptb",), "sha256": ("ptb",)}
-    for key, owner in owners.items():
-        if corpus.name not in owner and getattr(corpus, key) is not None:
-            needs = f"corpus.{key} needs corpus.name={' or '.join(owner)}"
+    for key, names in owners.items():
+        if corpus.name not in names and getattr(corpus, key) is not None:
+            needs = f"corpus.{key} needs corpus.name={' or '.join(names)}"
             yield (name, ("corpus", key)), f"{needs}; found corpus.name={corpus.name}"
     if corpus.name == "ptb" and corpus.heldout_every is not None:
         what = "corpus.heldout_every must be null: ptb has a held-out text of its own"

@@ -92,7 +92,7 @@ class FileArray(Generic[Number]):
 
     def _read(self, start: int, stop: int) -> npt.NDArray[Number]:
         numbers_N = np.empty(stop - start, self.dtype)
-        room, filled = memoryview(numbers_N).cast("B"), 0
+        room, filled = numbers_N.view(np.uint8).data, 0
         try:
             with self._lock:
                 self._file.seek(self._start + start * self.dtype.itemsize)

@@ -84,6 +84,7 @@ def open_encoded(folder: Path, settings: Settings, *, data_folder: Path) -> Corp
     _require_same(folder, manifest.settings, settings)
     try:
         for name in file_names():
+            _require_regular(folder / name)
             found = digest_of(folder / name, seals=data_folder / SEALS)
             if found != manifest.sums.get(name):
                 raise DataError(
@@ -160,6 +161,7 @@ def _read_manifest(folder: Path) -> _Manifest:
         if not folder.is_dir():
             what = "is a file" if folder.exists() else "is not there"
             raise DataError(f"corpus.path: {folder} {what}; expected an encoded corpus", hint=hint)
+        _require_regular(path)
         with path.open("rb") as file:
             text = file.read(MOST_MANIFEST_BYTES)
     except FileNotFoundError as error:
@@ -172,6 +174,12 @@ def _read_manifest(folder: Path) -> _Manifest:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged: no JSON: {error}") from error
     return _checked(found, path)
+
+
+def _require_regular(path: Path) -> None:
+    """Refuses what is there and no file: to open a pipe would be to wait."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no regular file")
 
 
 def _checked(found: Any, path: Path) -> _Manifest:
