@@ -5,7 +5,7 @@ likes, and is read from the files of the corpus when its turn comes. So the memo
 not grow with the text. It is
 
     tables, optimizer   (floats a word) x 4 bytes x V, see `memory.needs`
-    vocabulary          some 150 bytes x V
+    vocabulary          some 200 bytes x V, measured with words of 10 letters
     buffer              2 spans x (4 bytes a word + 8 a sentence): this one, and the one before it
                         while this one is read
 
