@@ -7,7 +7,7 @@ not grow with the text. It is
     tables, optimizer   (floats a word) x 4 bytes x V, see `memory.needs`
     vocabulary          some 200 bytes x V, measured with words of 10 letters
     buffer              2 spans x (4 bytes a word + 8 a sentence): this one, and the one before it
-                        while this one is read
+                        while this one is read; and what the kernel draws from a span
 
 On a CPU that is all. On a GPU the whole text lies there from the start, if it takes no more than
 RESIDENT_SHARE of the free memory; a longer one streams: a span is copied to pinned memory, and goes
