@@ -5,14 +5,8 @@ counted, tokens are noted on disk by provisional numbers, and when the vocabular
 turned into ids, in the same file. Memory holds the distinct tokens and a few blocks, never the
 text. The vocabulary is that of the training lines.
 
-A corpus is kept in `corpora/<fingerprint>/`; the fingerprint covers the bytes of the text, the
-settings and FORMAT. Its files:
-
-    train_ids.npy, heldout_ids.npy           int32 (N,)    ids of the words in vocabulary
-    train_offsets.npy, heldout_offsets.npy   int64 (S+1,)  where each sentence starts and ends
-    vocab.tsv, dropped.tsv                   the words, and the commonest of those left out
-    spectrum.npy                             int64 (X, 2)  how many words occur how often
-    corpus.json                              written last: fingerprint, SHA-256 of each file
+A corpus is kept in `corpora/<16 hex digits>/`, named by its digest, which covers the bytes of the
+text, the settings and FORMAT. `encoded` has what lies there.
 
 Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V = vocabulary;
 X = distinct counts.
@@ -22,62 +16,47 @@ import hashlib
 import json
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from w2v.errors import DataError
+from w2v.digests import digest_of
+from w2v.encoded import (
+    DROPPED,
+    FORMAT,
+    MANIFEST,
+    PARTS,
+    SEALS,
+    SPECTRUM,
+    VOCAB,
+    Corpus,
+    Settings,
+    cached_at,
+    file_names,
+    manifest_text,
+    opened,
+    words_in,
+)
+from w2v.encoded import ids_of as _ids
+from w2v.encoded import offsets_of as _offsets
+from w2v.errors import DataError, StorageError
 from w2v.files import atomic_write, sha256, unreadable, write_text
 from w2v.folders import atomic_folder
-from w2v.sentences import Sentences
 from w2v.sources import Source, read_texts
 from w2v.tokens import END, Ints, Numbers, TokenLog, TokenPool, TokenRule, map_ahead
-from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, spectrum, to_tsv
+from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, spectrum, to_tsv
 
 Ids = npt.NDArray[np.int32]
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of the files below; a new number makes every cached corpus be built anew
-MANIFEST = "corpus.json"
-VOCAB = "vocab.tsv"
-DROPPED = "dropped.tsv"
-SPECTRUM = "spectrum.npy"
-PARTS = ("train", "heldout")
 END_ID = -1  # stands at the end of a line until the offsets are told
 BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks of 16 MiB
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Corpus:
-    """An encoded text: its words in vocabulary, sentence by sentence."""
-
-    vocab: Vocab
-    dropped: WordCounts  # the commonest words that the vocabulary leaves out
-    train: Sentences
-    heldout: Sentences
-    digest: str  # SHA-256 over the text and the settings
-    spectrum_X2: npt.NDArray[np.int64]  # see `vocab.spectrum`; of all words, dropped ones too
-
-    @property
-    def raw_words(self) -> int:
-        """All tokens of the training text, those outside the vocabulary included."""
-        return int(self.vocab.counts_V.sum())
-
-
-class Settings(NamedTuple):
-    """What decides, beside the text, how a corpus comes out."""
-
-    rule: TokenRule
-    heldout_every: int | None  # the n-th, 2n-th, ... line of the training files is set aside
-    min_count: int
-    max_size: int | None
 
 
 def prepare(
@@ -105,9 +84,9 @@ def prepare(
     every = None if source.heldout else heldout_every
     settings = Settings(rule, every, min_count, max_size)
     stamps = _stamps(source)
-    digest = fingerprint(source, settings)
-    target = folder / "corpora" / digest[:16]
-    corpus = _open(target, digest=digest)
+    digest = fingerprint(source, settings, seals=folder / SEALS)
+    target = cached_at(digest, folder=folder)
+    corpus = _open(target, digest=digest, settings=settings, seals=folder / SEALS)
     if corpus is not None:
         logger.info("corpus %s: found in %s", source.name, target)
         return corpus
@@ -115,7 +94,7 @@ def prepare(
         vocab, dropped = _build(source, settings, folder=build, digest=digest)
         if _stamps(source) != stamps:
             raise DataError(f"{_names(source)}: changed while it was read; start again")
-        return _corpus(build, vocab, dropped, digest=digest)
+        return opened(build, vocab, dropped, digest=digest, name=target)
 
 
 def _build(
@@ -152,7 +131,7 @@ def _build(
     with atomic_write(folder / SPECTRUM) as file:
         np.save(file, spectrum(words, counts_W))
     sums |= {name: sha256(folder / name) for name in (VOCAB, DROPPED, SPECTRUM)}
-    write_text(folder / MANIFEST, _manifest(sums, digest=digest))
+    write_text(folder / MANIFEST, manifest_text(sums, digest=digest, settings=settings))
     return vocab, dropped
 
 
@@ -238,54 +217,26 @@ def _header(dtype: str, size: int) -> bytes:
     return header.getvalue()
 
 
-def _open(folder: Path, *, digest: str) -> Corpus | None:
+def _open(folder: Path, *, digest: str, settings: Settings, seals: Path) -> Corpus | None:
     """The corpus in `folder`; None where none is, or where a file of it is damaged."""
     if not (folder / MANIFEST).exists():
         return None
+    reason = ""
     try:
-        sums = {name: sha256(folder / name) for name in _files()}
-        if (folder / MANIFEST).read_bytes() == _manifest(sums, digest=digest).encode():
-            vocab = Vocab.from_tsv((folder / VOCAB).read_text("utf-8"), path=folder / VOCAB)
-            dropped = from_tsv((folder / DROPPED).read_text("utf-8"), path=folder / DROPPED)
-            return _corpus(folder, vocab, dropped, digest=digest)
-        logger.warning("the corpus in %s is damaged: building it anew", folder)
-    except OSError as error:
-        logger.warning("the corpus in %s is damaged: building it anew: %s", folder, error)
+        sums = {name: digest_of(folder / name, seals=seals) for name in file_names()}
+        expected = manifest_text(sums, digest=digest, settings=settings)
+        if (folder / MANIFEST).read_bytes() == expected.encode():
+            return opened(folder, *words_in(folder), digest=digest)
+    except (OSError, DataError, StorageError) as error:
+        reason = f": {error}"
+    logger.warning("the corpus in %s is damaged: building it anew%s", folder, reason)
     return None
 
 
-def _corpus(folder: Path, vocab: Vocab, dropped: WordCounts, *, digest: str) -> Corpus:
-    train, heldout = (_map(folder, part) for part in PARTS)
-    return Corpus(vocab, dropped, train, heldout, digest, np.load(folder / SPECTRUM))
-
-
-def _map(folder: Path, part: str) -> Sentences:
-    ids_N = np.load(folder / _ids(part), mmap_mode="c")
-    offsets_S = np.load(folder / _offsets(part), mmap_mode="c")
-    return Sentences(ids_N.view(np.ndarray), offsets_S.view(np.ndarray))
-
-
-def _ids(part: str) -> str:
-    return f"{part}_ids.npy"
-
-
-def _offsets(part: str) -> str:
-    return f"{part}_offsets.npy"
-
-
-def _files() -> list[str]:
-    """All files of a corpus, but for the manifest that vouches for them."""
-    return [name(part) for part in PARTS for name in (_ids, _offsets)] + [VOCAB, DROPPED, SPECTRUM]
-
-
-def _manifest(sums: dict[str, str], *, digest: str) -> str:
-    """What `corpus.json` must say of the files beside it, given their SHA-256."""
-    record = {"format": FORMAT, "digest": digest, "sha256": {name: sums[name] for name in _files()}}
-    return json.dumps(record, indent=1) + "\n"
-
-
-def fingerprint(source: Source, settings: Settings) -> str:
+def fingerprint(source: Source, settings: Settings, *, seals: Path) -> str:
     """SHA-256 over all that decides how the corpus comes out: its digest.
+
+    `seals` is the folder that remembers the digests of big files, see `digests`.
 
     Raises:
         DataError: a file of the text is missing.
@@ -293,16 +244,16 @@ def fingerprint(source: Source, settings: Settings) -> str:
     """
     record = {
         "format": FORMAT,
-        "train": [_digest(path) for path in source.train],
-        "heldout": [_digest(path) for path in source.heldout],
+        "train": [_digest(path, seals=seals) for path in source.train],
+        "heldout": [_digest(path, seals=seals) for path in source.heldout],
         **settings._asdict(),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, *, seals: Path) -> str:
     try:
-        return sha256(path)
+        return digest_of(path, seals=seals)
     except OSError as error:
         raise unreadable(path, error) from error
 
