@@ -78,18 +78,18 @@ def memory(args: argparse.Namespace) -> None:
     settings = [*SETTINGS, "train.epochs=1", *args.settings]
     describe(args.config, settings, args.real)
     with tempfile.TemporaryDirectory(prefix="w2v-scale-") as folder:
-        texts = {f"{size:g} GB": Path(folder, f"{size:g}-gb.txt") for size in args.sizes}
-        for size, path in zip(args.sizes, texts.values(), strict=True):
-            print(f"making {path.name}", file=sys.stderr, flush=True)
-            make_text(args.real, path, num_bytes=round(size * GB))
-        texts = {REAL: args.real, **texts}
+        size_of = {f"{size:g} GB": round(size * GB) for size in args.sizes}
+        texts = {REAL: args.real} | {name: Path(folder, f"{name}.txt") for name in size_of}
         programs = [_program(args.config, settings, path, name) for name, path in texts.items()]
         own = {DATA_FOLDER_VARIABLE: str(Path(folder, "data"))}
         spend(programs[0].command(Path(folder), 0), environment=own)  # compiles, once for all
 
         def measure(program: Program, folder: Path, seed: int) -> Run:
-            own = [*settings, _corpus(texts[program.name])]
-            return measure_size(program, args.config, own, folder, seed)
+            text = texts[program.name]
+            if not text.exists():
+                print(f"making {program.name}", file=sys.stderr, flush=True)
+                make_text(args.real, text, num_bytes=size_of[program.name])
+            return measure_size(program, args.config, [*settings, _corpus(text)], folder, seed)
 
         measured = kept(measure, args.out, MEMORY_COLUMNS, [*settings, _corpus(args.real)])
         runs_of = take_turns(programs, seeds=args.seeds, measure=measured)
