@@ -43,7 +43,7 @@ import w2v
 from w2v.configfile import load_config
 from w2v.corpus import SPECTRUM
 from w2v.errors import ConfigError, W2VError
-from w2v.preflight import require_writable
+from w2v.preflight import require_readable, require_writable
 from w2v.rundir import INFO
 from w2v.sources import DATA_FOLDER_VARIABLE
 
@@ -258,6 +258,7 @@ def check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {getattr(args, name)}: expected {low or 'more than 0'}")
     if min(getattr(args, "sizes", [1])) <= 0:
         raise ConfigError("--sizes: expected more than 0")
+    require_readable(args.real)
     if getattr(args, "out", None) is not None:
         require_writable(args.out.parent)
 

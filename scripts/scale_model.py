@@ -29,6 +29,7 @@ LATENCY_S = 1e-4  # of a message between hosts; assumed
 MERGE_PASSES = 25  # over a merged row's bytes, read or written: counted in merging._merge_rows
 MERGED_AT_ONCE = 1 << 16  # rows: merging.CHUNK_ROWS
 LEVELS = 4  # merging.LEVELS
+MERGES_WANTED = 100  # an epoch: what two processes were measured with, at the shortest interval
 ID_BYTES, OFFSET_BYTES = 4, 8  # of a word, of a sentence: corpus.py
 TEXT_BYTES = 5.4  # of a word, its space included: film reviews
 SENTENCE_WORDS = 21  # film reviews
@@ -162,9 +163,8 @@ def host_rate(plan: Plan) -> float:
 
 def epoch_s(plan: Plan, *, sync_words: float) -> float:
     """Seconds of an epoch in which each process trains so many words between two merges."""
-    own_words = plan.raw_words / plan.hosts
-    merges = max(1.0, own_words / sync_words)
-    return own_words / host_rate(plan) + merges * merge_s(plan)
+    training_s = plan.raw_words / plan.hosts / host_rate(plan)
+    return training_s + merges(plan, sync_words=sync_words) * merge_s(plan)
 
 
 def sync_words_for(plan: Plan, *, share: float = 0.1) -> float:
@@ -172,9 +172,14 @@ def sync_words_for(plan: Plan, *, share: float = 0.1) -> float:
     return host_rate(plan) * merge_s(plan) * (1 - share) / share
 
 
-def whole_merges(plan: Plan, *, sync_words: float) -> float:
-    """How often all rows are merged in an epoch; once at its end at the least."""
-    return max(1.0, plan.raw_words / plan.hosts / sync_words / 2**LEVELS)
+def merges(plan: Plan, *, sync_words: float) -> float:
+    """How often the hosts meet in an epoch; once, at its end, at the least."""
+    return max(1.0, plan.raw_words / plan.hosts / sync_words)
+
+
+def interval(plan: Plan) -> float:
+    """Words between two merges that are cheap, but no more than leave MERGES_WANTED an epoch."""
+    return min(sync_words_for(plan), plan.raw_words / plan.hosts / MERGES_WANTED)
 
 
 def prepare_s(plan: Plan) -> float:

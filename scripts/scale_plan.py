@@ -21,13 +21,15 @@ from scale_model import (
     Plan,
     corpus_bytes,
     epoch_s,
+    host_rate,
+    interval,
     mean_merged_rows,
     memory,
     merge_bytes,
+    merges,
     open_s,
     prepare_s,
     sync_words_for,
-    whole_merges,
 )
 from scale_tables import turned
 
@@ -37,7 +39,7 @@ USUAL_VOCAB = 10**6
 
 
 def memory_table() -> str:
-    """GB of a process: training, with its copy for merging, and at the peak of each."""
+    """What a process takes, alone and as one of many: while it trains, and at the most."""
     rows: dict[str, Cells] = {}
     for vocab in VOCABS:
         for dim in DIMENSIONS:
@@ -65,24 +67,24 @@ def traffic_table() -> str:
             for network in NETWORKS:
                 slower = plan._replace(network=network * GBIT)
                 words = sync_words_for(slower)
-                merges = whole_merges(slower, sync_words=words)
-                cells[f"{network} Gbit/s"] = f"{scaled(words)}, {merges:,.0f} x"
+                times = merges(slower, sync_words=words)
+                cells[f"{network} Gbit/s"] = f"{scaled(words)}, {times:,.0f} x"
             rows[f"{scaled(vocab)} x {dim:,}"] = cells
     return table(turned(rows))
 
 
 def time_table() -> str:
-    """An epoch, where merging takes a tenth of the time."""
+    """An epoch with enough merges; in brackets where they take most of the time."""
     rows: dict[str, Cells] = {}
     for words in WORDS:
         for dim in DIMENSIONS:
             cells = {}
             for hosts in HOSTS:
                 plan = Plan(words, USUAL_VOCAB, dim, hosts)
-                sync_words = sync_words_for(plan) if hosts > 1 else words
-                cells[f"{hosts} host{'s' * (hosts > 1)}"] = lasting(
-                    epoch_s(plan, sync_words=sync_words)
-                )
+                whole_s = epoch_s(plan, sync_words=interval(plan) if hosts > 1 else words)
+                mostly = whole_s > 2 * words / hosts / host_rate(plan)
+                told = lasting(whole_s)
+                cells[f"{hosts} host{'s' * (hosts > 1)}"] = f"({told})" if mostly else told
             rows[f"{scaled(words)} words, dim {dim:,}"] = cells
     return table(turned(rows))
 
@@ -110,7 +112,9 @@ def scaled(number: float) -> str:
 
 
 def gigabytes(number: float) -> str:
-    """Bytes in GB, two digits."""
+    """Bytes in GB or TB, two digits."""
+    if number >= 1000 * GB:
+        return f"{float(f'{number / GB / 1000:.2g}'):,g} TB"
     return f"{float(f'{number / GB:.2g}'):,g} GB"
 
 

@@ -187,6 +187,7 @@ def test_layouts_are_rows_with_differences_seed_by_seed():
         ["make", "out.txt", "--from", "absent.txt", "--gb", "1"],
         ["memory", "--from", "real.txt", "--sizes", "0.1", "-1"],
         ["memory", "--from", "real.txt", "--seeds", "0"],
+        ["memory", "--from", "absent.txt"],
         ["memory", "--from", "real.txt", "--config", "absent.yaml"],
         ["ranks", "--from", "real.txt", "--ranks", "1"],
         ["ranks", "--from", "real.txt", "-s", "model.dimension=3"],

@@ -25,11 +25,11 @@ PLAN = Plan(raw_words=1e9, vocab_size=1600, dim=100)
 
 def test_tables_and_optimizer_are_those_that_training_makes():
     model = SkipGram(1600, 100, init="xavier", generator=torch.Generator(), row_multiple=16)
-    tables = sum(t.wseven.untyped_storage().nbytes() for t in (model.center, model.context))
+    tables = sum(t.weight.untyped_storage().nbytes() for t in (model.center, model.context))
     found = scale_model.memory(PLAN._replace(optimizer="adagrad"))
     assert found.tables == tables == 2 * 1600 * 112 * 4
     assert found.dense == 2 * 1600 * 100 * 4
-    sums = RowAdagrad(model.center.wseven.data, model.context.wseven.data).state().values()
+    sums = RowAdagrad(model.center.weight.data, model.context.weight.data).state().values()
     assert found.optimizer == sum(of_V.nbytes for of_V in sums) + 1600 * 8  # and its slots
     assert scale_model.memory(PLAN).optimizer == 0
 
@@ -57,7 +57,7 @@ def test_an_id_and_an_offset_are_those_of_the_corpus():
     id_type, offset_type = (of.__args__[1].__args__[0] for of in (Ids, Offsets))
     assert np.dtype(id_type).itemsize == scale_model.ID_BYTES
     assert np.dtype(offset_type).itemsize == scale_model.OFFSET_BYTES
-    assert scale_model.corpus_bytes(21e9) == 21e9 * 4 + 1e9 * 8
+    assert scale_model.corpus_bytes(21e9) == pytest.approx(21e9 * 4 + 1e9 * 8)
 
 
 def test_a_checkpoint_is_a_dense_copy_and_the_end_is_two():
@@ -119,17 +119,23 @@ def test_an_epoch_by_hand():
     two = plan._replace(hosts=2)
     seconds = 0.5e9 / 12.2e6 + 500 * scale_model.merge_s(two)
     assert scale_model.epoch_s(two, sync_words=1e6) == pytest.approx(seconds)
-    assert scale_model.whole_merges(two, sync_words=1e6) == pytest.approx(500 / 16)
-    assert scale_model.whole_merges(two, sync_words=1e9) == 1  # at the end
+    assert scale_model.merges(two, sync_words=1e6) == 500
+    assert scale_model.merges(two, sync_words=1e9) == 1  # at the end
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_merging_takes_its_share(share):
-    plan = PLAN._replace(hosts=4, vocab_size=10**6)
+    plan = PLAN._replace(hosts=4, vocab_size=10**6, raw_words=1e12)
     words = scale_model.sync_words_for(plan, share=share)
-    merges = plan.raw_words / plan.hosts / words
-    whole_s = scale_model.epoch_s(plan, sync_words=words)
-    assert merges * scale_model.merge_s(plan) / whole_s == pytest.approx(share)
+    merging_s = scale_model.merges(plan, sync_words=words) * scale_model.merge_s(plan)
+    assert merging_s / scale_model.epoch_s(plan, sync_words=words) == pytest.approx(share)
+
+
+def test_an_interval_is_short_enough_for_the_merges_that_are_wanted():
+    plan = PLAN._replace(hosts=4, vocab_size=10**6)
+    assert scale_model.merges(plan, sync_words=scale_model.interval(plan)) == 100
+    long = plan._replace(raw_words=1e13)
+    assert scale_model.interval(long) == scale_model.sync_words_for(long)
 
 
 def test_numbers_as_they_are_read():
@@ -143,6 +149,7 @@ def test_numbers_as_they_are_read():
         "2.3 d",
     ]
     assert scale_plan.gigabytes(1.234e9) == "1.2 GB"
+    assert scale_plan.gigabytes(5.4e12) == "5.4 TB"
 
 
 def test_the_tables_have_every_size(capsys):
