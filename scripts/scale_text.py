@@ -4,12 +4,12 @@
 
 The first repetition is the text itself, its sentences shuffled; each further one is shuffled anew.
 Plain repeating would end the growth of the vocabulary, and no word would stay rare. So words that
-the text has fewer than RARE times change their names: "tarkovsky" becomes "tarkovsky1". Which name
-a repetition takes is drawn as Pitman and Yor (1997) seat customers: a name is taken again in
-proportion to how often it was taken, less d, else a new one is made. After r repetitions there are
-about r^d names, so the distinct words grow by Heaps' law, with the exponent d that the text itself
-has between its half and its whole; and names that are taken often leave the rare words, as words of
-a growing text do. GROUPS groups of rare words draw apart from each other.
+the text has fewer than RARE times change their names: "tarkovsky" becomes "tarkovsky1". There are
+as many names as let the distinct words grow by Heaps' law, by r^d in r repetitions, with the d that
+the text itself has between its half and its whole. Where no new name is due, an old one is drawn in
+proportion to its uses less d, as Pitman and Yor (1997) seat customers; so some names are taken so
+often that they leave the rare words, as words of a growing text do. GROUPS groups of rare words
+draw apart.
 
 Memory holds the text once, its words while they are counted, and a block of output. One pass of
 joins and replacements makes a block, so a core writes some 100 MB a second.
@@ -17,6 +17,7 @@ joins and replacements makes a block, so a core writes some 100 MB a second.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import count
 from math import log2
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +75,7 @@ def make_text(source: Path, target: Path, *, num_bytes: int, seed: int = 0) -> M
     rng = np.random.default_rng(seed)
     size = lines = words = repetitions = 0
     with atomic_write(target) as file:
-        for names in drawn_names(marked.growth, rng):
+        for names in drawn_names(marked, rng):
             repetitions += 1
             for block in shuffled_blocks(marked.lines, names, rng):
                 kept = block if size + len(block) <= num_bytes else head(block, num_bytes - size)
@@ -101,7 +102,7 @@ def mark_rare(source: Path) -> MarkedText:
     half = len(counts)
     for line in lines[1::2]:
         counts.update(line.split(b" "))
-    marked_of = {word: word + mark_of(word) for word, count in counts.items() if count < RARE}
+    marked_of = {word: word + mark_of(word) for word, uses in counts.items() if uses < RARE}
     for i, line in enumerate(lines):
         words = line.split(b" ")
         if not marked_of.keys().isdisjoint(words):
@@ -115,29 +116,34 @@ def mark_of(word: bytes) -> bytes:
     return MARKS[crc32(word) % GROUPS]
 
 
-def drawn_names(growth: float, rng: np.random.Generator) -> Iterator[tuple[bytes, ...]]:
+def drawn_names(text: MarkedText, rng: np.random.Generator) -> Iterator[tuple[bytes, ...]]:
     """For each repetition what is put behind the rare words of each group; the first: nothing."""
     uses: list[list[int]] = [[] for _ in MARKS]  # how often each name was taken
-    while True:
-        chosen = [draw_name(taken, growth, rng) for taken in uses]
-        for taken, name in zip(uses, chosen, strict=True):
-            taken.extend([0] * (name == len(taken)))
+    phases = rng.random(GROUPS)  # so that groups do not all have a new name in one repetition
+    for repetition in count(1):
+        due = names_due(text, repetition)
+        chosen = []
+        for taken, phase in zip(uses, phases, strict=True):
+            if len(taken) < int(due + phase):
+                taken.append(0)
+                name = len(taken) - 1
+            else:
+                name = draw_name(taken, text.growth, rng)
             taken[name] += 1
-        yield tuple(b"%d" % name if name else b"" for name in chosen)
+            chosen.append(b"%d" % name if name else b"")
+        yield tuple(chosen)
+
+
+def names_due(text: MarkedText, repetition: int) -> float:
+    """How many names a rare word has by then, if all distinct words grow by Heaps' law."""
+    frequent_types = text.types - text.rare_types
+    return (text.types * repetition**text.growth - frequent_types) / max(text.rare_types, 1)
 
 
 def draw_name(taken: Sequence[int], growth: float, rng: np.random.Generator) -> int:
-    """A name by its number: an old one in proportion to its uses less `growth`, else the next.
-
-    Source: Pitman and Yor 1997, the process with discount `growth` and concentration 0.
-    """
-    num_taken = sum(taken)
-    at = rng.random() * num_taken
-    for name, uses in enumerate(taken):
-        at -= uses - growth
-        if at < 0:
-            return name
-    return len(taken)
+    """One of the names, by its number, in proportion to its uses less `growth`."""
+    weights = np.array(taken) - growth
+    return int(rng.choice(len(taken), p=weights / weights.sum()))
 
 
 def shuffled_blocks(

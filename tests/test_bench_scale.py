@@ -19,7 +19,7 @@ from bench_programs import Program
 from bench_rows import read_rows
 from bench_scale import MEMORY_COLUMNS, RANK_COLUMNS, kept
 from scale_tables import change, mean_runs, memory_columns, rank_columns
-from scale_text import MARKS, drawn_names, make_text, mark_rare
+from scale_text import MARKS, MarkedText, drawn_names, make_text, mark_rare, names_due
 
 TINY = ("vocab.min_count=1", "model.dim=8", "sampling.subsample=null")
 
@@ -86,20 +86,27 @@ def test_words_grow_by_heaps_law(real):
     growth = mark_rare(real).growth
     assert 0.5 < growth < 0.95
     slope, _ = np.polyfit(np.log(sizes), np.log(types), 1)
-    assert slope == pytest.approx(growth, abs=0.12)
+    assert slope == pytest.approx(growth, abs=0.05)
 
 
-def test_names_grow_as_pitman_and_yor_have_it():
+def test_names_are_as_many_as_heaps_law_wants():
+    text = MarkedText([], growth=0.5, types=100, rare_types=75)
+    assert [names_due(text, repetition) for repetition in (1, 4, 9)] == pytest.approx(
+        [1, 175 / 75, 275 / 75]  # 100, 200, 300 distinct words, of which 25 keep their names
+    )
+    repetitions = list(islice(drawn_names(text, np.random.default_rng(0)), 64))
+    assert repetitions[0] == (b"",) * len(MARKS)
+    for group in range(len(MARKS)):
+        numbers = [int(names[group] or 0) for names in repetitions]
+        for last in (1, 4, 9, 64):
+            assert abs(len(set(numbers[:last])) - names_due(text, last)) < 1
+        assert max(numbers) == len(set(numbers)) - 1
+
+
+def test_old_names_are_taken_in_proportion_to_their_uses():
     rng = np.random.default_rng(0)
-    numbers = []
-    for _ in range(60):
-        repetitions = list(islice(drawn_names(0.5, rng), 64))
-        assert repetitions[0] == (b"",) * len(MARKS)
-        numbers += [len({names[i] for names in repetitions}) for i in range(len(MARKS))]
-    # After i draws with k names the next is new with chance d k / i, so k grows by 1 + d / i.
-    expected = np.exp(sum(np.log1p(0.5 / i) for i in range(1, 64)))
-    error = np.std(numbers) / np.sqrt(len(numbers))
-    assert np.mean(numbers) == pytest.approx(expected, abs=5 * error)
+    drawn = [scale_text.draw_name([5, 1], 0.4, rng) for _ in range(4000)]
+    assert np.mean(drawn) == pytest.approx(0.6 / 5.2, abs=5 * (0.1 / 4000) ** 0.5)
 
 
 def test_a_seed_decides_the_text(real):

@@ -60,14 +60,14 @@ def test_an_id_and_an_offset_are_those_of_the_corpus():
     assert scale_model.corpus_bytes(21e9) == pytest.approx(21e9 * 4 + 1e9 * 8)
 
 
-def test_a_checkpoint_is_a_dense_copy_and_the_end_is_two():
+def test_a_checkpoint_is_a_dense_copy_and_the_end_is_three():
     found = scale_model.memory(PLAN)
     base = scale_model.BASE_BYTES + 1600 * (80 + 28)
     assert found.training == base + 2 * 1600 * 112 * 4
     assert found.checkpoint == found.training + 2 * 1600 * 100 * 4
-    assert found.finishing == found.training + 2 * (2 * 1600 * 100 * 4)
+    assert found.finishing == found.training + 3 * (2 * 1600 * 100 * 4)
     whole = scale_model.memory(PLAN._replace(dim=112))  # rows without zeros between them
-    assert whole.finishing == whole.training + 2 * 1600 * 112 * 4
+    assert whole.finishing == whole.training + 2 * (2 * 1600 * 112 * 4)
 
 
 def test_one_of_many_remembers_the_rows_of_the_last_merge():
