@@ -152,11 +152,12 @@ def ranks_program(
     """`w2v train` as that many processes of a thread each, which torchrun starts."""
     own = ["train.threads=1", f"distributed.sync_words={sync_words}"]
     alone = w2v_program(config, [*settings, *own])
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
 
     def command(folder: Path, seed: int) -> list[str]:
-        python, *rest = alone.command(folder, seed)
-        return [python, *torchrun, *rest]
+        python, module, *rest = alone.command(folder, seed)
+        # Without -- it would take --run for an option of its own.
+        return [python, *start, module, "--", *rest]
 
     return Program(name, command)
 

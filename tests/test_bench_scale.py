@@ -187,6 +187,20 @@ def test_layouts_are_rows_with_differences_seed_by_seed():
     assert first == {"seed": 0, "words_per_s": 1.5e6, "peak_mb": 1, "MEN": 0.51}
 
 
+def test_ranks_are_started_by_torchrun(tmp_path):
+    program = bench_scale.ranks_program("two", "text.yaml", ["model.dim=3"], 2, 500)
+    command = program.command(tmp_path, 7)
+    start, ours = command[: command.index("--")], command[command.index("--") + 1 :]
+    assert start[1:] == [
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"
+    ]  # fmt: skip
+    assert ours[:2] == ["w2v", "train"]
+    assert ours[-4:] == [
+        "--set=model.dim=3", "--set=train.threads=1", "--set=distributed.sync_words=500",
+        "--set=train.seed=7",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
