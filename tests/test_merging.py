@@ -16,7 +16,7 @@ from w2v.errors import DataError
 from w2v.group import Alone
 from w2v.kernels import bmm
 from w2v.learner import make_learner
-from w2v.merging import LEVELS, Meetings, MergedRows, blend, make_merging
+from w2v.merging import CURVATURE, FARTHEST, LEVELS, Meetings, MergedRows, blend, make_merging
 from w2v.optimizers import uses_of
 from w2v.sentences import Sentences, shards
 from w2v.vocab import Vocab
@@ -29,30 +29,33 @@ def ones(lr, waited_V):
 # --- the weight ---------------------------------------------------------------------------------
 
 
-def test_the_weight_is_that_of_the_uses_one_after_the_other():
-    """A quantity that each use moves by h of what is left: once by all, once by each and merged."""
-    rate, size, target = torch.tensor(0.2), 3, 5.0
-    for uses in (1, 4, 40):
-        moved = {}
-        for total in (uses, uses * size):
-            at = 0.0
-            for _ in range(total):
-                at += 0.2 * 0.75 * (target - at)
-            moved[total] = at
-        weight = float(blend(torch.tensor(float(uses)), rate, size))
-        assert weight * size * moved[uses] == pytest.approx(moved[uses * size], rel=1e-5)
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("uses", [1, 4, 40])
+def test_merged_steps_settle_whatever_the_number_of_processes(size, uses):
+    """A quantity that each use moves by h of what is left of its way, with merges between."""
+    rate, at = 0.2, 0.0
+    weight = float(blend(torch.tensor(float(uses)), torch.tensor(rate), size))
+    before = 1.0
+    for _ in range(30):
+        mine = at
+        for _ in range(uses):
+            mine += rate * CURVATURE * (1.0 - mine)
+        at += weight * size * (mine - at)
+        assert abs(1.0 - at) < max(before, 1e-9)
+        before = abs(1.0 - at)
+    assert at == pytest.approx(1.0, abs=0.01)
 
 
-def test_rare_rows_add_up_and_those_at_rest_are_averaged():
+def test_rare_rows_add_up_and_those_at_rest_go_as_far_as_is_safe():
     uses = torch.tensor([0.0, 1e-9, 1e-3, 1.0, 1e3, 1e9])
     weight = blend(uses, torch.tensor(0.05), 4)
-    assert weight[:2].tolist() == [1.0, 1.0]
-    assert weight[2] == pytest.approx(1.0, abs=1e-3)
-    assert weight[-1] == pytest.approx(0.25)
-    assert (weight.diff() <= 0).all()
+    assert weight[:4].tolist() == [1.0] * 4
+    assert weight[-2:].tolist() == pytest.approx([FARTHEST / 4] * 2)
+    half_way = torch.tensor(np.log(0.5) / np.log1p(-0.05 * CURVATURE))
+    assert float(blend(half_way, torch.tensor(0.05), 8)) == pytest.approx(FARTHEST / 4)
     without_measure = blend(uses, torch.tensor(torch.inf), 4)
     assert without_measure[0] == 1
-    assert without_measure[-2:].tolist() == pytest.approx([0.25, 0.25])
+    assert without_measure[-2:].tolist() == pytest.approx([FARTHEST / 4] * 2, rel=1e-2)
 
 
 # --- when, and how many rows --------------------------------------------------------------------
@@ -211,7 +214,7 @@ def test_two_processes_tell_the_same_and_end_with_the_same_tables(optimizer):
     ended = [[r for r in reports if r.epoch_ended] for reports in (first, whole)]
     assert [r.words for r in ended[0]] == [r.words for r in ended[1]]
     assert [r.centers for r in ended[0]] == [r.centers for r in ended[1]] == [1200, 1200]
-    assert ended[0][-1].loss == pytest.approx(ended[1][-1].loss, abs=0.05)
+    assert ended[0][-1].loss == pytest.approx(ended[1][-1].loss, abs=0.1)
 
 
 def many_words(number):

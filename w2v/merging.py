@@ -6,17 +6,20 @@ time, twice as many every second time, and so on: all rows every 2**LEVELS-th ti
 epoch's end. Words are numbered by frequency, so that "the most frequent" are the first rows. Only
 rows that changed anywhere travel.
 
-A row that was R after its last merge is now R + d_p in process p. If each used it seldom, one
-process with all the text would have added up the d_p. If each used it so often that it has come to
-rest, all d_p lead to the same place, and their sum far beyond. Between them: a use moves a row by
-the share h = rate * CURVATURE of what is left of its way, n uses by s = 1 - (1 - h)^n, and the n
-uses of each of N processes, one after the other, by 1 - (1 - s)^N. So the merged row is
+A row that was R after its last merge is now R + d_p in process p. If each process used it seldom,
+one with all the text would have added up the d_p. If each used it so often that it has come to
+rest, all d_p lead to the same place and their sum N times as far: it would swing to and fro, and
+with many processes training diverges. A use moves a row by the share h = rate * CURVATURE of what
+is left of its way, n uses by s = 1 - (1 - h)^n, so the sum goes N s of the way. It is shortened
+where that is beyond FARTHEST, which leaves it to swing and settle:
 
-    R + g * sum of d_p,    g = (1 - (1 - s)^N) / (N s):    1 for rare rows, 1/N for those at rest
+    R + g * sum of d_p,    g = min(1, FARTHEST / (N s))
 
-and the learning rate stays what it is for one process. What each process sums, as Adagrad does, is
-added up; moments are averaged. Results follow from the seed and the number of processes alone, if
-the kernel's do: merges happen at places in the text, never at times.
+Shortening more, to the mean (g = 1/N) or to what one process after the other would have done, costs
+quality: a row is at rest along a few directions only, along the others its steps still add up. The
+learning rate stays what it is for one process. What an optimizer sums, as Adagrad does, is added
+up; moments are averaged. Results follow from the seed and the number of processes alone, if the
+kernel's do: merges happen at places in the text, never at times.
 
 Alone, `NoMerging` takes the place of all this. Legend: V = words, D = dimension, N = processes,
 U = rows that changed.
@@ -34,6 +37,7 @@ from w2v.group import Group
 LEVELS = 4
 CURVATURE = 0.75  # sigma' * |row|^2 of a trained row, about: .15 * 5
 MOST_REST = 0.999  # of a row's way in one use: where it has come to rest at once
+FARTHEST = 1.75  # of a row's way in one merge; at 2 it swings for ever
 STATE = "optimizer."  # begins the names of an optimizer's tensors
 CHUNK_ROWS = 1 << 16  # that are merged at once: the buffers of a merge
 
@@ -199,10 +203,9 @@ class Meetings:
 
 def blend(uses: Tensor, rate: Tensor, size: int) -> Tensor:
     """The weight g of the summed steps of `size` processes, each with so many uses of a row."""
-    step = (rate * CURVATURE).clamp(max=MOST_REST)
-    left = uses * torch.log1p(-step)  # the logarithm of what is left of the way
-    whole = size * torch.expm1(left)
-    return torch.where(whole == 0, 1.0, torch.expm1(size * left) / whole)
+    use = (rate * CURVATURE).clamp(max=MOST_REST)
+    passed = -torch.expm1(uses * torch.log1p(-use))
+    return (FARTHEST / (size * passed)).clamp(max=1.0)
 
 
 def make_merging(
