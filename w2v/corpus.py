@@ -1,9 +1,8 @@
 """The corpus: text files become sentences of word ids in memory-mapped files on disk.
 
-A `Source` and the settings enter; a `Corpus` leaves. The text is cut into tokens once: while it is
-counted, tokens are noted on disk by provisional numbers, and when the vocabulary is known these are
-turned into ids, in the same file. Memory holds the distinct tokens and a few blocks, never the
-text. The vocabulary is that of the training lines.
+A `Source` and the settings enter; a `Corpus` leaves: opened, where it was prepared before, else
+built (`building`), in memory that does not grow with the text. The vocabulary is that of the
+training lines.
 
 A corpus is kept in `corpora/<fingerprint>/`; the fingerprint covers the bytes of the text, the
 settings and FORMAT. Its files:
@@ -14,44 +13,42 @@ settings and FORMAT. Its files:
     spectrum.npy                             int64 (X, 2)  how many words occur how often
     corpus.json                              written last: fingerprint, SHA-256 of each file
 
-Legend: N = tokens or words of a text; S = its sentences; W = distinct tokens; V = vocabulary;
-X = distinct counts.
+While it is built it is called `corpora/<key>.unfinished`, which the next process goes on with where
+this one ends early; the key covers the text and how it is cut, not what is kept of it. Another
+process that builds at the same time does so in a folder of its own.
+
+Legend: N = words of a text; S = its sentences; X = distinct counts.
 """
 
 import hashlib
 import json
 import logging
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from w2v.building import DROPPED, SPECTRUM, VOCAB, Job, Settings, build, described
+from w2v.counting import PARTS
+from w2v.encoding import ids_file, offsets_file
 from w2v.errors import DataError
-from w2v.files import atomic_write, sha256, unreadable, write_text
-from w2v.folders import atomic_folder
+from w2v.files import sha256, unreadable, write_text
+from w2v.folders import UNFINISHED, Lasting, atomic_folder
+from w2v.segments import has_segments, segment_key
 from w2v.sentences import Sentences
-from w2v.sources import Source, read_texts
-from w2v.tokens import END, Ints, Numbers, TokenLog, TokenPool, TokenRule, map_ahead
-from w2v.vocab import UNK_ID, Vocab, WordCounts, choose_vocab, from_tsv, spectrum, to_tsv
-
-Ids = npt.NDArray[np.int32]
+from w2v.sources import Source
+from w2v.tokens import TokenRule
+from w2v.vocab import Vocab, WordCounts, from_tsv
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # of the files below; a new number makes every cached corpus be built anew
 MANIFEST = "corpus.json"
-VOCAB = "vocab.tsv"
-DROPPED = "dropped.tsv"
-SPECTRUM = "spectrum.npy"
-PARTS = ("train", "heldout")
-END_ID = -1  # stands at the end of a line until the offsets are told
-BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks of 16 MiB
+# What of a corpus's record decides how its text is cut into segments and numbered.
+CUT = ("format", "train", "heldout", "rule", "heldout_every")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,21 +60,12 @@ class Corpus:
     train: Sentences
     heldout: Sentences
     digest: str  # SHA-256 over the text and the settings
-    spectrum_X2: npt.NDArray[np.int64]  # see `vocab.spectrum`; of all words, dropped ones too
+    spectrum_X2: npt.NDArray[np.int64]  # see `ranking.Choice`; of all words, dropped ones too
 
     @property
     def raw_words(self) -> int:
         """All tokens of the training text, those outside the vocabulary included."""
         return int(self.vocab.counts_V.sum())
-
-
-class Settings(NamedTuple):
-    """What decides, beside the text, how a corpus comes out."""
-
-    rule: TokenRule
-    heldout_every: int | None  # the n-th, 2n-th, ... line of the training files is set aside
-    min_count: int
-    max_size: int | None
 
 
 def prepare(
@@ -105,137 +93,25 @@ def prepare(
     every = None if source.heldout else heldout_every
     settings = Settings(rule, every, min_count, max_size)
     stamps = _stamps(source)
-    digest = fingerprint(source, settings)
+    record = _record(source, settings)
+    digest = _sha256(record)
     target = folder / "corpora" / digest[:16]
     corpus = _open(target, digest=digest)
     if corpus is not None:
         logger.info("corpus %s: found in %s", source.name, target)
         return corpus
-    with atomic_folder(target, proof=MANIFEST) as build:
-        vocab, dropped = _build(source, settings, folder=build, digest=digest)
+
+    def require_unchanged() -> None:
         if _stamps(source) != stamps:
-            raise DataError(f"{_names(source)}: changed while it was read; start again")
-        return _corpus(build, vocab, dropped, digest=digest)
+            raise DataError(f"{described(source)}: changed while it was read; start again")
 
-
-def _build(
-    source: Source, settings: Settings, *, folder: Path, digest: str
-) -> tuple[Vocab, WordCounts]:
-    """Counts, chooses the vocabulary, encodes; writes every file of the corpus."""
-    pool = TokenPool(settings.rule)
-    sums: dict[str, str] = {}
-    with ExitStack() as stack:
-        files = [stack.enter_context(atomic_write(folder / _ids(part))) for part in PARTS]
-        train, heldout = (_log(file) for file in files)
-        _count(source, settings.heldout_every, pool, train=train, heldout=heldout)
-        words = pool.words()
-        counts_W = train.counts(len(words))
-        vocab, dropped = choose_vocab(
-            words, counts_W, min_count=settings.min_count, max_size=settings.max_size
-        )
-        if len(vocab) == 1:
-            raise DataError(f"no words in {_names(source)}")
-        logger.info(
-            "corpus %s: counted %s words, %s distinct; %s are in the vocabulary",
-            *(source.name, f"{counts_W.sum():,}", f"{np.count_nonzero(counts_W):,}"),
-            f"{len(vocab) - 1:,}",
-        )
-        ids_W = vocab.encode(words)
-        ids_W[END] = END_ID
-        for part, log, file in zip(PARTS, (train, heldout), files, strict=True):
-            with atomic_write(folder / _offsets(part)) as offsets_file:
-                sums[_ids(part)], sums[_offsets(part)] = _encode(
-                    log, ids_W, ids_file=file, offsets_file=offsets_file
-                )
-    for name, text in ((VOCAB, vocab.to_tsv()), (DROPPED, to_tsv(dropped))):
-        write_text(folder / name, text)
-    with atomic_write(folder / SPECTRUM) as file:
-        np.save(file, spectrum(words, counts_W))
-    sums |= {name: sha256(folder / name) for name in (VOCAB, DROPPED, SPECTRUM)}
-    write_text(folder / MANIFEST, _manifest(sums, digest=digest))
-    return vocab, dropped
-
-
-def _count(
-    source: Source, every: int | None, pool: TokenPool, *, train: TokenLog, heldout: TokenLog
-) -> None:
-    """Cuts all text into tokens, and parts training lines from held-out ones."""
-    num_lines = 0
-    for numbers_N in pool.number_all(read_texts(source.train, block_bytes=BLOCK_BYTES)):
-        if every is None:
-            train.note(numbers_N)
-            continue
-        ends_S = np.flatnonzero(numbers_N == END)
-        lines_S = np.arange(1, len(ends_S) + 1) + num_lines
-        num_lines += len(lines_S)
-        aside_N = np.repeat(lines_S % every == 0, np.diff(ends_S, prepend=-1))
-        train.note(numbers_N[~aside_N])
-        heldout.note(numbers_N[aside_N])
-    for numbers_N in pool.number_all(read_texts(source.heldout, block_bytes=BLOCK_BYTES)):
-        heldout.note(numbers_N)
-
-
-def _log(file: BinaryIO) -> TokenLog:
-    """A log where the ids will be: a file that is new to the system costs more than its reading."""
-    file.write(_header("<i4", 0))
-    return TokenLog(file)
-
-
-def _encode(
-    log: TokenLog, ids_W: Ids, *, ids_file: BinaryIO, offsets_file: BinaryIO
-) -> tuple[str, str]:
-    """Writes the ids of noted tokens and the offsets of their sentences, `<unk>` left out.
-
-    Written front to back, not through a memory map: a full disk is then an error, not a signal.
-    The ids overwrite the log, but never what is still to be read: a token gives one id at the most.
-
-    Returns the SHA-256 of both files.
-    """
-    num_ids = int(log.counts(len(ids_W))[ids_W != UNK_ID].sum())
-    ids, offsets = _Output(ids_file), _Output(offsets_file)
-    ids.write(_header("<i4", num_ids))
-    offsets.write(_header("<i8", log.num_lines + 1) + np.int64(0).tobytes())
-    end = 0
-    for ids_N, ends_S in map_ahead(partial(_sentences, ids_W=ids_W), log):
-        ids.write(ids_N.data)
-        offsets.write((end + ends_S).data)
-        end += len(ids_N)
-    return ids.finish(), offsets.finish()
-
-
-def _sentences(numbers_N: Numbers, *, ids_W: Ids) -> tuple[Ids, Ints]:
-    """The ids of the words in vocabulary, and where among them each line ends."""
-    ids_N = ids_W.take(numbers_N)  # twice as fast as ids_W[numbers_N]
-    ids_N = ids_N[ids_N != UNK_ID]
-    ends_S = np.flatnonzero(ids_N == END_ID)
-    return ids_N[ids_N != END_ID], ends_S - np.arange(len(ends_S))
-
-
-class _Output:
-    """What is written to a file from its start, over what it held, and the SHA-256 of that."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._end = 0
-        self._digest = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._file.seek(self._end)
-        self._file.write(data)
-        self._end = self._file.tell()
-        self._digest.update(data)
-
-    def finish(self) -> str:
-        self._file.truncate(self._end)
-        return self._digest.hexdigest()
-
-
-def _header(dtype: str, size: int) -> bytes:
-    """The header of a `.npy` file of `size` numbers; all sizes give it the same length."""
-    header = BytesIO()
-    content = {"descr": dtype, "fortran_order": False, "shape": (size,)}
-    np.lib.format.write_array_header_1_0(header, content)
-    return header.getvalue()
+    key = segment_key({name: record[name] for name in CUT})
+    place = target.with_name(f"{key[:16]}{UNFINISHED}")
+    with atomic_folder(target, proof=MANIFEST, lasting=Lasting(place, has_segments)) as build_in:
+        built = build(Job(source, settings, digest, key, require_unchanged), build_in)
+        require_unchanged()
+        write_text(build_in / MANIFEST, _manifest(built.sums, digest=digest))
+        return _corpus(build_in, built.vocab, built.dropped, digest=digest)
 
 
 def _open(folder: Path, *, digest: str) -> Corpus | None:
@@ -260,22 +136,17 @@ def _corpus(folder: Path, vocab: Vocab, dropped: WordCounts, *, digest: str) -> 
 
 
 def _map(folder: Path, part: str) -> Sentences:
-    ids_N = np.load(folder / _ids(part), mmap_mode="c")
-    offsets_S = np.load(folder / _offsets(part), mmap_mode="c")
+    ids_N = np.load(folder / ids_file(part), mmap_mode="c")
+    offsets_S = np.load(folder / offsets_file(part), mmap_mode="c")
     return Sentences(ids_N.view(np.ndarray), offsets_S.view(np.ndarray))
-
-
-def _ids(part: str) -> str:
-    return f"{part}_ids.npy"
-
-
-def _offsets(part: str) -> str:
-    return f"{part}_offsets.npy"
 
 
 def _files() -> list[str]:
     """All files of a corpus, but for the manifest that vouches for them."""
-    return [name(part) for part in PARTS for name in (_ids, _offsets)] + [VOCAB, DROPPED, SPECTRUM]
+    return [
+        *(name(part) for part in PARTS for name in (ids_file, offsets_file)),
+        *(VOCAB, DROPPED, SPECTRUM),
+    ]
 
 
 def _manifest(sums: dict[str, str], *, digest: str) -> str:
@@ -291,12 +162,20 @@ def fingerprint(source: Source, settings: Settings) -> str:
         DataError: a file of the text is missing.
         StorageError: a file may not be read.
     """
-    record = {
+    return _sha256(_record(source, settings))
+
+
+def _record(source: Source, settings: Settings) -> dict[str, Any]:
+    """All that decides how the corpus comes out."""
+    return {
         "format": FORMAT,
         "train": [_digest(path) for path in source.train],
         "heldout": [_digest(path) for path in source.heldout],
         **settings._asdict(),
     }
+
+
+def _sha256(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
@@ -319,8 +198,3 @@ def _stamps(source: Source) -> list[tuple[int, int]]:
             raise DataError(f"{path} is no regular file")
         stamps.append((stat.st_size, stat.st_mtime_ns))
     return stamps
-
-
-def _names(source: Source) -> str:
-    first, *others = source.train
-    return f"{first} and {len(others):,} more" if others else f"{first}"

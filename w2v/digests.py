@@ -14,12 +14,13 @@ written through somebody else's memory map before the kernel notes it.
 """
 
 import hashlib
+import json
 import mmap
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from w2v.errors import DataError, StorageError
 from w2v.files import unreadable, write_text
@@ -95,3 +96,21 @@ def _holds(seal: Path, text: str) -> bool:
         return 0 <= age_s < SEAL_S and seal.read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):  # none is there, or none of ours
         return False
+
+
+def write_signed(path: Path, content: dict[str, Any]) -> None:
+    """Writes a record under its own SHA-256."""
+    text = json.dumps(content)
+    write_text(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+
+
+def read_signed(path: Path) -> dict[str, Any] | None:
+    """A record that is what was written; else None."""
+    try:
+        digest, text, _ = path.read_bytes().split(b"\n")
+    except (OSError, ValueError):
+        return None
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        return None
+    content: dict[str, Any] = json.loads(text)
+    return content

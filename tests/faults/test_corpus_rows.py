@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-import w2v.corpus
+import w2v.building
 from faults.outcome import expect, process
 from faults.treebank import tree
-from w2v import tokens
+from w2v import room
 from w2v.rundir import RunDir
 
 SETTINGS = ("corpus.name=text", "vocab.min_count=1", "sampling.subsample=null", "model.dim=4",
@@ -217,7 +217,7 @@ def test_tokens_that_would_change_a_terminal(row, train, cli, tmp_path, token, p
 
 @pytest.mark.fault("T9")
 def test_more_distinct_tokens_than_memory(row, train, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokens, "free_bytes", lambda: 50_000_000)
+    monkeypatch.setattr(room, "free_bytes", lambda: 50_000_000)
     text = "".join(f"a{i} b{i} c{i}\n" for i in range(100_000))
     refused(row, tmp_path, train(text), 5)
     assert list(tmp_path.glob("data/corpora/*")) == []
@@ -237,7 +237,7 @@ def test_ten_million_distinct_tokens_in_little_memory(row, tmp_path, gigabytes):
 @pytest.mark.parametrize("change", ["grows", "shrinks", "goes", "is another"])
 def test_a_text_that_changes_while_it_is_read(row, train, tmp_path, monkeypatch, change):
     path = tmp_path / "text.txt"
-    real = w2v.corpus.read_texts
+    real = w2v.building.read_texts
 
     def read_texts(paths, *, block_bytes):
         for number, block in enumerate(real(paths, block_bytes=1000)):
@@ -254,7 +254,7 @@ def test_a_text_that_changes_while_it_is_read(row, train, tmp_path, monkeypatch,
                         path.write_text("other text\n" * 900)
             yield block
 
-    monkeypatch.setattr(w2v.corpus, "read_texts", read_texts)
+    monkeypatch.setattr(w2v.building, "read_texts", read_texts)
     refused(row, tmp_path, train("the cat sat\n" * 900))
     assert list(tmp_path.glob("data/corpora/*")) == []
 
