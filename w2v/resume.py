@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from w2v.config import SETTINGS, Config
 from w2v.configfile import load_config
+from w2v.building import Settings as CorpusSettings
 from w2v.corpus import Corpus, fingerprint
-from w2v.corpus import Settings as CorpusSettings
 from w2v.errors import ConfigError, DataError, ResumeError, StorageError
 from w2v.rundir import INFO, RunDir
 from w2v.sources import data_folder, open_source
