@@ -236,7 +236,7 @@ def test_what_a_kill_leaves_at_any_moment_is_gone_on_with(
     last = num_lines
     for state in states[::-stride][::-1]:
         counted.clear()
-        keeps = any(state.rglob("000000.json"))
+        keeps = any(state.rglob("*.json"))
         assert prepared(source, state, **changes) == expected
         if keeps:
             assert sum(counted) <= last
@@ -271,7 +271,7 @@ def test_what_fails_at_any_moment_is_gone_on_with(
                 break
             except (Cut, StorageError) as raised:
                 problem = raised
-        places = list((folder / "corpora").glob("*")) if folder.exists() else []
+        places = [path for path in folder.glob("corpora/*") if any(path.iterdir())]
         kept += bool(places)
         if full:
             assert "cannot write" in str(problem)
@@ -448,7 +448,7 @@ def test_a_signal_leaves_whole_segments_and_nothing_half_written(tmp_path, small
 
 
 KILLED = f"""
-import sys
+from pathlib import Path
 from w2v import building, counting
 from w2v.corpus import prepare
 from w2v.sources import Source
@@ -488,6 +488,7 @@ def test_kills_at_any_moment(tmp_path):
 
 PEAK = f"""
 import sys
+from pathlib import Path
 from w2v import counting
 from w2v.corpus import prepare
 from w2v.sources import Source

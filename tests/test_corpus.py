@@ -342,15 +342,14 @@ def test_a_failed_build_leaves_nothing(tmp_path):
 
 
 def test_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
-    real = corpus_module.build
+    real = building.encode_whole
 
-    def build_while_growing(job, folder):
-        built = real(job, folder)
-        with job.source.train[0].open("a") as file:
+    def encode_while_growing(*args, **kwargs):
+        with (tmp_path / "train0.txt").open("a") as file:
             file.write("more\n")
-        return built
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(corpus_module, "build", build_while_growing)
+    monkeypatch.setattr(building, "encode_whole", encode_while_growing)
     with pytest.raises(DataError, match=r"train0\.txt: changed while it was read"):
         open_corpus(tmp_path, train="a b\n")
     assert folders(tmp_path) == []

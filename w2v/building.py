@@ -15,6 +15,7 @@ not take again. Nothing is taken for done that has not the SHA-256 of its record
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,10 +31,9 @@ from w2v.ranking import Choice, choose
 from w2v.segments import (
     Segment,
     file_of,
-    forget_segments,
-    has_segments,
     opened,
     record,
+    record_of,
     stem_of,
     summed,
     whole_segments,
@@ -91,16 +91,16 @@ def build(job: Job, folder: Path) -> Built:
     if segments:
         logger.info("going on with the corpus in %s: %s of it are there", folder, _told(segments))
     try:
-        try:
-            built = _count(job, folder, segments)
-        except DataError:
-            forget_segments(folder)  # the text is no good
-            raise
-        return built or _encode(job, folder, segments, progress)
+        with _refusing_text(folder):
+            built = _count(job, folder, segments) if _lack(segments, progress) else None
+        built = built or _encode(job, folder, segments, progress)
+        with _refusing_text(folder):
+            job.require_unchanged()
+        return built
     except StorageError as error:
-        if folder.suffix != UNFINISHED or not has_segments(folder):
+        if folder.suffix != UNFINISHED or not can_go_on(folder):
             raise
-        kept = f"{_told(segments)} are kept in {folder}: start again to go on with them"
+        kept = f"{_told(segments)} of the text are kept in {folder}: start again to go on with them"
         hint = f"{error.hint}; {kept}" if error.hint else kept
         raise StorageError(str(error), hint=hint) from error
 
@@ -108,9 +108,38 @@ def build(job: Job, folder: Path) -> Built:
 def _there(job: Job, folder: Path) -> tuple[Progress | None, list[Segment]]:
     """What is whole of a corpus: how far it is encoded, and its segments from the first on."""
     progress = Progress.found(folder, digest=job.digest)
+    if progress is not None and progress.is_complete:
+        return progress, []
     done = 0 if progress is None else progress.num_segments
     segments = whole_segments(folder, job.segment_key, done=done)
     return (progress, segments) if len(segments) >= done else (None, [])
+
+
+def _lack(segments: list[Segment], progress: Progress | None) -> bool:
+    """Whether there is text that is not counted."""
+    is_complete = progress is not None and progress.is_complete
+    return not (is_complete or (segments and segments[-1].is_last))
+
+
+@contextmanager
+def _refusing_text(folder: Path) -> Iterator[None]:
+    """What is kept of a text that turns out to be no good is forgotten."""
+    try:
+        yield
+    except DataError:
+        for path in (record_of(folder, 0), folder / PROGRESS):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether something in the folder can be gone on with."""
+    return record_of(folder, 0).exists() or (folder / PROGRESS).exists()
+
+
+def all_done(folder: Path) -> None:
+    """Removes what only served to go on with."""
+    (folder / PROGRESS).unlink(missing_ok=True)
 
 
 def _remove_others(folder: Path, segments: list[Segment], progress: Progress | None) -> None:
@@ -129,8 +158,6 @@ def _told(segments: list[Segment]) -> str:
 
 def _count(job: Job, folder: Path, segments: list[Segment]) -> Built | None:
     """Counts what the segments lack, and adds it to them; a text of one segment is built."""
-    if segments and segments[-1].is_last:
-        return None
     skip_lines = sum(segment.num_lines for segment in segments)
     blocks = Blocks(_blocks(job.source), skip_lines=skip_lines)
     while blocks.part is not None or not segments:
@@ -167,7 +194,7 @@ def _build_whole(job: Job, folder: Path, count: Count) -> Built:
 
 
 def _encode(job: Job, folder: Path, segments: list[Segment], progress: Progress | None) -> Built:
-    """Builds a corpus of segments, from where it was left; nothing else stays in the folder."""
+    """Builds a corpus of segments, from where it was left; nothing stays of these."""
     if progress is None:
         choice, sums = _choose(job, folder, summed(segments))
         lines = {part: sum(segment.lines[part] for segment in segments) for part in PARTS}
@@ -179,7 +206,6 @@ def _encode(job: Job, folder: Path, segments: list[Segment], progress: Progress 
         dropped = from_tsv((folder / DROPPED).read_text("utf-8"), path=folder / DROPPED)
     sums = progress.sums | encode_segments(segments, vocab, progress, folder=folder)
     _remove_others(folder, [], progress)
-    (folder / PROGRESS).unlink()
     return Built(vocab, dropped, sums)
 
 

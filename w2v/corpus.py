@@ -31,13 +31,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from w2v.building import DROPPED, SPECTRUM, VOCAB, Job, Settings, build, described
+from w2v.building import (
+    DROPPED,
+    SPECTRUM,
+    VOCAB,
+    Job,
+    Settings,
+    all_done,
+    build,
+    can_go_on,
+    described,
+)
 from w2v.counting import PARTS
 from w2v.encoding import ids_file, offsets_file
 from w2v.errors import DataError
 from w2v.files import sha256, unreadable, write_text
 from w2v.folders import UNFINISHED, Lasting, atomic_folder
-from w2v.segments import has_segments, segment_key
+from w2v.segments import segment_key
 from w2v.sentences import Sentences
 from w2v.sources import Source
 from w2v.tokens import TokenRule
@@ -107,10 +117,10 @@ def prepare(
 
     key = segment_key({name: record[name] for name in CUT})
     place = target.with_name(f"{key[:16]}{UNFINISHED}")
-    with atomic_folder(target, proof=MANIFEST, lasting=Lasting(place, has_segments)) as build_in:
+    with atomic_folder(target, proof=MANIFEST, lasting=Lasting(place, can_go_on)) as build_in:
         built = build(Job(source, settings, digest, key, require_unchanged), build_in)
-        require_unchanged()
         write_text(build_in / MANIFEST, _manifest(built.sums, digest=digest))
+        all_done(build_in)
         return _corpus(build_in, built.vocab, built.dropped, digest=digest)
 
 

@@ -113,6 +113,12 @@ class Progress(NamedTuple):
     num_segments: int  # that are encoded
     marks: dict[str, Mark]  # of each file, once there are encoded segments
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is written: each segment adds a line at least, and so an offset."""
+        written = {name: mark.num_numbers for name, mark in self.marks.items()}
+        return written == self.sizes
+
     def write(self, folder: Path) -> None:
         """Notes it in the folder. Raises `StorageError`."""
         write_signed(folder / PROGRESS, self._asdict())

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from w2v.building import Settings as CorpusSettings
 from w2v.config import SETTINGS, Config
 from w2v.configfile import load_config
-from w2v.building import Settings as CorpusSettings
 from w2v.corpus import Corpus, fingerprint
 from w2v.errors import ConfigError, DataError, ResumeError, StorageError
 from w2v.rundir import INFO, RunDir

@@ -183,14 +183,9 @@ def _whole(folder: Path, index: int, key: str, *, done: int) -> Segment | None:
     return Segment(stem, content["lines"], content["is_last"], ends_P2)
 
 
-def has_segments(folder: Path) -> bool:
-    """Whether a segment is kept there, though perhaps no whole one."""
-    return file_of(stem_of(folder, 0), RECORD).exists()
-
-
-def forget_segments(folder: Path) -> None:
-    """Makes nothing in the folder worth keeping."""
-    file_of(stem_of(folder, 0), RECORD).unlink(missing_ok=True)
+def record_of(folder: Path, index: int) -> Path:
+    """What vouches for a segment."""
+    return file_of(stem_of(folder, index), RECORD)
 
 
 def segment_key(*content: object) -> str:

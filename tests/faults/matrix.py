@@ -603,10 +603,11 @@ _ROWS = (
         "generator, limited address space",
         "train",
         {
+            **OK,
             5: (
                 "out of memory: a vocabulary of {n} words or more needs {n} GB more; "
                 "{n} GB are free",
-            )
+            ),
         },
         note="counting spills; the vocabulary must fit, and is asked in time. The hint is "
         "vocab.max_size and vocab.min_count, with which any number is counted",

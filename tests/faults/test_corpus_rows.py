@@ -160,10 +160,11 @@ def test_a_text_of_one_line_is_not_cut(row, train, tmp_path):
     assert vocabulary(tmp_path) == f"<unk>\t0\nword\t{words}\n"
 
 
-def dry_run_within(gigabytes, folder):
+def dry_run_within(gigabytes, folder, *settings):
     """`w2v train --dry-run` on text.txt, with so much memory once its modules are loaded."""
     (folder / "c.yaml").write_text("train: {seed: 1}\n")
-    options = [f"--set={setting}" for setting in (*SETTINGS, "corpus.path=text.txt")]
+    every = (*SETTINGS, "corpus.path=text.txt", *settings)
+    options = [f"--set={setting}" for setting in every]
     code = (
         "import resource, torch, polars\n"
         "from faults.driver import main\n"
@@ -231,6 +232,9 @@ def test_ten_million_distinct_tokens_in_little_memory(row, tmp_path, gigabytes):
         for start in range(0, 10_000_000, 10):
             file.write(" ".join(f"token{i}" for i in range(start, start + 10)) + "\n")
     refused(row, tmp_path, dry_run_within(gigabytes, tmp_path), 5)
+    outcome = dry_run_within(gigabytes, tmp_path, "vocab.max_size=1000")
+    assert "going on with the corpus" in expect(row, outcome, 0)  # nothing is counted again
+    assert vocabulary(tmp_path).startswith("<unk>\t9999000\ntoken0\t1\ntoken1\t1\ntoken10\t1\n")
 
 
 @pytest.mark.fault("T10")
