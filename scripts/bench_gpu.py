@@ -94,12 +94,12 @@ def pack(out: Path, config_name: str, overrides: Sequence[str]) -> None:
     config = load_config(config_name, list(overrides)).config
     run = prepare_run(config, out.parent / "unused", data_folder=data_folder(), force=False)
     corpus = run.corpus
-    ids_N = corpus.train.ids_N
+    ids_N = corpus.train.ids_N[:]
     settings = {name: getattr(config, name).model_dump() for name in ("sampling", "model", "train")}
     np.savez_compressed(
         out,
         ids=ids_N.astype(np.uint16) if len(corpus.vocab) < 2**16 else ids_N,
-        lengths=np.diff(corpus.train.offsets_S).astype(np.uint32),
+        lengths=np.diff(corpus.train.offsets_S[:]).astype(np.uint32),
         counts=corpus.vocab.known_counts_V,
         words=np.frombuffer("\n".join(corpus.vocab.words).encode(), np.uint8),
         about=np.frombuffer(json.dumps(settings | {"raw": corpus.raw_words}).encode(), np.uint8),

@@ -27,10 +27,10 @@ from typing import Any
 
 from bench_measure import SCORES, score, train
 from bench_programs import RUN, w2v_program
+from bench_rows import Row, as_row, read_rows, write_rows
 
 import w2v
 from w2v.configfile import load_config
-from w2v.files import write_text
 
 FACTORS = {
     "model.dim": ("50", "100", "200", "300"),
@@ -43,8 +43,6 @@ FACTORS = {
 }
 COLUMNS = ("seed", "settings", "train_s", *SCORES, *(f"{name} of" for name in SCORES))
 ENOUGH = 2.0  # standard errors of a difference; one in twenty is beyond them by chance
-
-Row = dict[str, str]  # a line of study.tsv, by COLUMNS
 
 
 def points(config: str, shared: Sequence[str], factors: Sequence[str] = ()) -> Iterator[list[str]]:
@@ -64,26 +62,13 @@ def points(config: str, shared: Sequence[str], factors: Sequence[str] = ()) -> I
                 yield changed
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The lines of study.tsv; none where it is not there."""
-    lines = path.read_text().splitlines()[1:] if path.exists() else []
-    return [dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in lines]
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Writes study.tsv whole."""
-    lines = [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]
-    write_text(path, "".join("\t".join(line) + "\n" for line in lines))
-
-
 def measure(config: str, settings: list[str], seed: int, eval_data: Path) -> Row:
     """Trains once, scores the vectors, and throws them away."""
     with tempfile.TemporaryDirectory(prefix="w2v-study-") as folder:
         program = w2v_program(config, settings)
         run = train(program, Path(folder), seed=seed, words=0, own_data=False)
         found: dict[str, Any] = run | score(w2v.load(Path(folder, RUN)), eval_data)
-    found |= {"settings": " ".join(settings)}
-    return {name: _shown(found.get(name, math.nan)) for name in COLUMNS}
+    return as_row(found | {"settings": " ".join(settings)}, COLUMNS)
 
 
 def study(args: argparse.Namespace) -> None:
@@ -95,7 +80,7 @@ def study(args: argparse.Namespace) -> None:
             if (str(seed), " ".join(settings)) in done:
                 continue
             rows.append(measure(args.config, settings, seed, args.eval_data))
-            write_rows(args.out, rows)
+            write_rows(args.out, rows, COLUMNS)
             print(*rows[-1].values(), sep="\t", file=sys.stderr, flush=True)
 
 
@@ -141,10 +126,6 @@ def _cell(here: Sequence[float], unchanged: Sequence[float], *, spread_of_seeds:
     change = statistics.fmean(here) - statistics.fmean(unchanged)
     error = spread_of_seeds * math.sqrt(1 / len(here) + 1 / len(unchanged))
     return f"{statistics.fmean(here):.3f}{'*' if abs(change) > ENOUGH * error > 0 else ''}"
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -205,7 +205,7 @@ def test_a_digest_may_be_in_capitals():
         ),
         ("train.kernel", "warp", "expected one of auto, bmm, hogwild, triton; found 'warp'"),
         ("train.kernel", "5", "expected one of auto, bmm, hogwild, triton; found 5"),
-        ("corpus.name", "null", "expected one of ptb, pydoc, text; found null"),
+        ("corpus.name", "null", "expected one of ptb, pydoc, text, encoded; found null"),
         ("model.freeze", "null", "expected one of none, pretrained, all; found null"),
         (
             "model.freeze",
@@ -421,10 +421,13 @@ def test_wrong_overrides(override, complaint):
             "corpus: {name: text}",
             "1:10: corpus.name=text needs corpus.path: a file, a folder, a glob, or a list of them",
         ),
-        ("corpus: {path: a}", "1:10: corpus.path needs corpus.name=text; found corpus.name=pydoc"),
+        (
+            "corpus: {path: a}",
+            "1:10: corpus.path needs corpus.name=text or encoded; found corpus.name=pydoc",
+        ),
         (
             "corpus: {path: a, name: ptb}",
-            "1:19: corpus.path needs corpus.name=text; found corpus.name=ptb",
+            "1:19: corpus.path needs corpus.name=text or encoded; found corpus.name=ptb",
         ),
         ("corpus: {url: 'x:y'}", "1:10: corpus.url needs corpus.name=ptb; found corpus.name=pydoc"),
         (
@@ -481,7 +484,7 @@ def test_all_problems_at_once_sorted_by_place():
         "c.yaml:2:3: train.lr: expected a number above 0, at most 10; found 1e3",
         "c.yaml:3:3: duplicate key 'lr'; first at line 2",
         "c.yaml:4:3: train.epohs: unknown setting; did you mean 'epochs'?",
-        "c.yaml:5:10: corpus.path needs corpus.name=text; found corpus.name=pydoc",
+        "c.yaml:5:10: corpus.path needs corpus.name=text or encoded; found corpus.name=pydoc",
         "c.yaml:6:1: model: expected a section of settings; found nothing",
         "c.yaml:7:1: extra: unknown section; known: corpus, vocab, sampling, model, train, output",
         "--set vocab.min_count=ten: vocab.min_count: "
@@ -649,9 +652,9 @@ def agreeing(values: dict) -> dict:
     """The same values with the settings that may disagree made to agree."""
     corpus, block = values["corpus"], values["sampling"]["block"]
     values["sampling"]["shared_negatives"] = 9 if block > 1 else None
-    if corpus["name"] != "text":
+    if corpus["name"] not in ("text", "encoded"):
         corpus["path"] = None
-    elif corpus["path"] is None:
+    elif corpus["path"] is None or corpus["name"] == "encoded":
         corpus["path"] = "a"
     if corpus["name"] != "ptb":
         corpus["url"] = corpus["sha256"] = None

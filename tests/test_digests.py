@@ -1,3 +1,4 @@
+import hashlib
 import mmap
 import os
 import time
@@ -5,7 +6,7 @@ import time
 import pytest
 
 from w2v import digests
-from w2v.digests import SEAL_S, read_signed, read_verified, seal_of, write_signed
+from w2v.digests import SEAL_S, digest_of, read_signed, read_verified, seal_of, write_signed
 from w2v.errors import DataError
 from w2v.files import sha256
 
@@ -144,3 +145,100 @@ def test_a_record_is_read_as_it_was_written_or_not_at_all(tmp_path):
         assert read_signed(path) is None
     path.unlink()
     assert read_signed(path) is None
+
+
+@pytest.fixture
+def read_through(monkeypatch):
+    """How often a file was read for its digest."""
+    times = []
+    real = digests.hashlib.file_digest
+
+    def counted(file, name):
+        times.append(file.name)
+        return real(file, name)
+
+    monkeypatch.setattr(digests.hashlib, "file_digest", counted)
+    return times
+
+
+def test_the_digest_of_a_big_file_is_remembered_elsewhere(big, tmp_path, read_through):
+    seals = tmp_path / "data" / "seals"
+    expected = hashlib.sha256(big.read_bytes()).hexdigest()
+    assert [digest_of(big, seals=seals) for _ in range(3)] == [expected] * 3
+    assert len(read_through) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big", "data"]
+    (seal,) = seals.iterdir()
+    assert seal.read_text().startswith(sha256(big))
+
+
+def test_a_small_file_is_read_each_time(tmp_path, read_through):
+    (tmp_path / "small").write_bytes(b"abc")
+    for _ in range(2):
+        digest_of(tmp_path / "small", seals=tmp_path / "seals")
+    assert len(read_through) == 2
+    assert not (tmp_path / "seals").exists()
+
+
+def test_each_file_has_a_seal_of_its_own(big, tmp_path):
+    seals, other = tmp_path / "seals", tmp_path / "other"
+    other.write_bytes(bytes(50))
+    found = [digest_of(path, seals=seals) for path in (big, other, big, other)]
+    assert found == [sha256(big), sha256(other)] * 2
+    assert len(list(seals.iterdir())) == 2
+
+
+def rewrite(path):
+    path.write_bytes(bytes(100))
+
+
+def rewrite_keeping_times(path):
+    stat = path.stat()
+    path.write_bytes(bytes(100))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def replace(path):
+    stat = path.stat()
+    other = path.with_name("new")
+    other.write_bytes(bytes(100))
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [rewrite, rewrite_keeping_times, replace])
+def test_a_changed_file_has_another_digest(big, tmp_path, change):
+    before = digest_of(big, seals=tmp_path / "seals")
+    change(big)
+    assert digest_of(big, seals=tmp_path / "seals") == sha256(big) != before
+
+
+@pytest.mark.parametrize("damage", ["", "0" * 64, "g" * 64 + " 1 2 3 4 5\n", "\0"])
+def test_a_damaged_seal_tells_nothing(big, tmp_path, damage):
+    digest_of(big, seals=tmp_path / "seals")
+    (seal,) = (tmp_path / "seals").iterdir()
+    seal.write_text(damage)
+    assert digest_of(big, seals=tmp_path / "seals") == sha256(big)
+
+
+def test_a_seal_of_last_week_is_renewed(big, tmp_path, read_through):
+    seals = tmp_path / "seals"
+    digest_of(big, seals=seals)
+    (seal,) = seals.iterdir()
+    at = time.time() - SEAL_S - 60
+    os.utime(seal, (at, at))
+    for _ in range(2):
+        digest_of(big, seals=seals)
+    assert len(read_through) == 2
+
+
+def test_where_nothing_can_be_remembered_each_digest_is_computed(big, tmp_path, read_through):
+    (tmp_path / "seals").write_text("a file where the folder should be")
+    for _ in range(2):
+        digest_of(big, seals=tmp_path / "seals")
+    assert len(read_through) == 2
+
+
+def test_a_young_file_is_not_remembered(big, tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "YOUNG_S", 3600)
+    digest_of(big, seals=tmp_path / "seals")
+    assert not (tmp_path / "seals").exists()

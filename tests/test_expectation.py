@@ -39,6 +39,17 @@ def test_without_subsampling_sentences_are_added_up():
     assert found == pytest.approx((11, 10, pairs_of(3, 3) + pairs_of(7, 3)))
 
 
+@pytest.mark.parametrize("stretch_words", [2, 5, 100])
+def test_sentences_are_counted_in_stretches(stretch_words, monkeypatch):
+    text = sentences(3, 0, 0, 1, 2, 0, 3, 0)
+    keep_prob_V = np.ones(1)
+    whole = expected(text, keep_prob_V=keep_prob_V, window=3)
+    monkeypatch.setattr(expectation, "STRETCH_WORDS", stretch_words)
+    assert expectation._num_nonempty(text) == 4
+    if stretch_words > 3:  # else sentences are cut
+        assert expected(text, keep_prob_V=keep_prob_V, window=3) == pytest.approx(whole)
+
+
 def test_an_empty_text_has_nothing():
     assert expected(sentences(0, 0), keep_prob_V=np.ones(1), window=5) == (0, 0, 0)
     assert expected(sentences(), keep_prob_V=np.ones(1), window=5) == (0, 0, 0)

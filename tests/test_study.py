@@ -7,6 +7,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import study
+from bench_rows import as_row, read_rows
 
 SHARED = ["corpus.path=text.txt"]
 
@@ -21,7 +22,7 @@ def trainings(monkeypatch):
         dim = next((word.partition("=")[2] for word in settings if word.startswith("model.")), 100)
         values = {"WS-353": int(dim) / 1000 + seed / 1000, "train_s": int(dim) / 10}
         values |= {"seed": seed, "settings": " ".join(settings)}
-        return {name: study._shown(values.get(name, float("nan"))) for name in study.COLUMNS}
+        return as_row(values, study.COLUMNS)
 
     monkeypatch.setattr(study, "measure", measure)
     monkeypatch.setattr(study, "FACTORS", {"model.dim": ("50", "100"), "train.epochs": ("1",)})
@@ -81,7 +82,7 @@ def test_a_real_training_is_scored(tmp_path, tiny_text, monkeypatch):
     out = tmp_path / "study.tsv"
     given = ["--corpus", str(tiny_text), "--out", str(out), "--eval-data", str(tmp_path)]
     study.main([*given, "--seeds", "1", *settings])
-    (row,) = study.read_rows(out)
+    (row,) = read_rows(out)
     assert float(row["train_s"]) > 0
     assert row["WS-353 of"] == "3 of 3"
     assert row["MEN"] == "nan"

@@ -3,10 +3,12 @@ import gzip
 import lzma
 import os
 import stat
+import threading
 
 import pytest
 
 from w2v import sources
+from w2v.ahead import THREAD_NAME
 from w2v.config import CorpusSection
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.sources import Source, data_folder, open_source, read_texts, text, unreadable
@@ -200,6 +202,61 @@ def test_data_folder_is_named_by_the_environment(monkeypatch):
         assert str(data_folder()) == "data"
 
 
+def mixed_files(folder, *, number=12):
+    """Files of every kind, and what they hold."""
+    files, texts = [], []
+    for i in range(number):
+        suffix = ("", *COMPRESS)[i % 4]
+        texts.append("".join(f"file {i} line {j}\n" for j in range(i * 7 % 30)) + f"end {i}")
+        data = texts[-1].encode()
+        files.append(folder / f"f{i}.txt{suffix}")
+        files[-1].write_bytes(COMPRESS[suffix](data) if suffix else data)
+    return files, texts
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5, 40])
+def test_many_files_of_every_kind_are_read_in_their_order(tmp_path, cores, monkeypatch):
+    monkeypatch.setattr(sources, "usable_cores", lambda: cores)
+    files, texts = mixed_files(tmp_path)
+    assert read(*files, block_bytes=50) == [
+        piece for path in files for piece in read(path, block_bytes=50)
+    ]
+    assert "".join(read(*files, block_bytes=10**6)) == "".join(texts)
+    assert not readers()
+
+
+def test_a_damaged_file_is_told_when_its_turn_comes(tmp_path):
+    files, texts = mixed_files(tmp_path)
+    files[2].write_bytes(files[2].read_bytes()[:-9])
+    files[5].write_bytes(b"damaged too, but later")
+    found = []
+    with pytest.raises(DataError, match=r"f2\.txt\.bz2: damaged: "):
+        found.extend(read_texts(files, block_bytes=10**6))
+    assert "".join(found) == "".join(texts[:2])
+    assert not readers()
+
+
+def test_who_stops_reading_early_leaves_no_thread(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"some words of a line\n" * 50_000))
+    texts = read_texts([path, path, path], block_bytes=1000)
+    assert next(texts).startswith("some words")
+    assert readers()
+    texts.close()
+    assert not readers()
+
+
+def test_one_plain_file_needs_no_thread(tmp_path):
+    touch(tmp_path, "a.txt")
+    texts = read_texts([tmp_path / "a.txt"], block_bytes=4)
+    next(texts)
+    assert not readers()
+
+
 def test_open_source_of_a_text(tmp_path):
     touch(tmp_path, "a.txt")
     section = CorpusSection(name="text", path=str(tmp_path / "a.txt"))
@@ -207,3 +264,5 @@ def test_open_source_of_a_text(tmp_path):
     assert source == Source("text", (tmp_path / "a.txt",), ())
     with pytest.raises(ConfigError, match=r"corpus.name=text needs corpus.path"):
         open_source(CorpusSection(name="text"), data_folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"corpus.name=encoded: some is encoded"):
+        open_source(CorpusSection(name="encoded", path="some"), data_folder=tmp_path)

@@ -23,7 +23,8 @@ import numpy as np
 import polars as pl
 
 from w2v.counting import PARTS, Blocks, Count
-from w2v.encoding import PROGRESS, Progress, encode_segments, encode_whole, ids_file, sizes
+from w2v.encoded import DROPPED, SPECTRUM, VOCAB, Settings, ids_of, words_in
+from w2v.encoding import PROGRESS, Progress, encode_segments, encode_whole, sizes
 from w2v.errors import DataError, StorageError
 from w2v.files import atomic_write, sha256, write_text
 from w2v.folders import UNFINISHED
@@ -39,24 +40,11 @@ from w2v.segments import (
     whole_segments,
 )
 from w2v.sources import Source, read_texts
-from w2v.tokens import TokenRule
-from w2v.vocab import Vocab, WordCounts, from_tsv, to_tsv
+from w2v.vocab import Vocab, WordCounts, to_tsv
 
 BLOCK_BYTES = 2**21  # fits the processor's cache: half as fast again as blocks of 16 MiB
-VOCAB = "vocab.tsv"
-DROPPED = "dropped.tsv"
-SPECTRUM = "spectrum.npy"
 
 logger = logging.getLogger(__name__)
-
-
-class Settings(NamedTuple):
-    """What decides, beside the text, how a corpus comes out."""
-
-    rule: TokenRule
-    heldout_every: int | None  # the n-th, 2n-th, ... line of the training files is set aside
-    min_count: int
-    max_size: int | None
 
 
 class Job(NamedTuple):
@@ -169,7 +157,7 @@ def _count(job: Job, folder: Path, segments: list[Segment]) -> Built | None:
             built = _build_whole(job, folder, count) if is_whole else None
         if built is not None:
             for part in PARTS:
-                file_of(stem_of(folder, 0), part).replace(folder / ids_file(part))
+                file_of(stem_of(folder, 0), part).replace(folder / ids_of(part))
             return built
         job.require_unchanged()
         is_last = blocks.part is None
@@ -202,8 +190,7 @@ def _encode(job: Job, folder: Path, segments: list[Segment], progress: Progress 
         progress.write(folder)
         vocab, dropped = choice.vocab, choice.dropped
     else:
-        vocab = Vocab.from_tsv((folder / VOCAB).read_text("utf-8"), path=folder / VOCAB)
-        dropped = from_tsv((folder / DROPPED).read_text("utf-8"), path=folder / DROPPED)
+        vocab, dropped = words_in(folder)
     sums = progress.sums | encode_segments(segments, vocab, progress, folder=folder)
     _remove_others(folder, [], progress)
     return Built(vocab, dropped, sums)

@@ -65,11 +65,13 @@ class CorpusSection(BaseModel):
     """Where the text comes from and how a line becomes tokens."""
 
     model_config = STRICT
-    name: Literal["ptb", "pydoc", "text"] = Field(
-        "pydoc", description="ptb: Penn Treebank; pydoc: Python's documentation; text: your files"
+    name: Literal["ptb", "pydoc", "text", "encoded"] = Field(
+        "pydoc",
+        description="ptb: Penn Treebank; pydoc: Python's documentation; text: your files; "
+        "encoded: a folder of w2v corpus encode",
     )
     path: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
-        None, description="text only: a file, folder or glob, or a list of them"
+        None, description="text: a file, folder or glob, or a list of them; encoded: the folder"
     )
     url: Text | None = Field(None, description="ptb only: another address of the archive")
     sha256: Sha256 | None = Field(None, description="ptb only: SHA-256 of the archive at url")
@@ -226,10 +228,14 @@ def disagreements(
     if corpus.name == "text" and corpus.path is None:
         what = "corpus.name=text needs corpus.path: a file, a folder, a glob, or a list of them"
         yield (name, ("corpus", "path")), what
-    for key, owner in (("path", "text"), ("url", "ptb"), ("sha256", "ptb")):
-        if corpus.name != owner and getattr(corpus, key) is not None:
-            what = f"corpus.{key} needs corpus.name={owner}; found corpus.name={corpus.name}"
-            yield (name, ("corpus", key)), what
+    if corpus.name == "encoded" and not isinstance(corpus.path, str):
+        what = "corpus.name=encoded needs corpus.path: one folder that w2v corpus encode made"
+        yield (name, ("corpus", "path")), what
+    owners = {"path": ("text", "encoded"), "url": ("ptb",), "sha256": ("ptb",)}
+    for key, names in owners.items():
+        if corpus.name not in names and getattr(corpus, key) is not None:
+            needs = f"corpus.{key} needs corpus.name={' or '.join(names)}"
+            yield (name, ("corpus", key)), f"{needs}; found corpus.name={corpus.name}"
     if corpus.name == "ptb" and corpus.heldout_every is not None:
         what = "corpus.heldout_every must be null: ptb has a held-out text of its own"
         yield (name, ("corpus", "heldout_every")), what

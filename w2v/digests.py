@@ -6,6 +6,11 @@ needs; and since hashing a gigabyte takes longer than answering, the check is re
 
     .NAME.seal    SHA-256, size, mtime_ns, ctime_ns, inode, device; its own mtime: when
 
+For a text or a corpus, which are other people's files and perhaps on a disk that cannot be written,
+only the digest leaves, and what is remembered lies in a folder of ours, under the file's path:
+
+    seals/<first 32 hex digits of the SHA-256 of the absolute path>.seal    the same
+
 A seal holds while all of these are what they were, for SEAL_S at the most; where none can be
 written, each load checks in full. So any change that the filesystem knows of, a write, a copy, a
 move, is followed by a full check. What is lost, for big files and until the seal ends, is damage
@@ -17,6 +22,7 @@ import hashlib
 import json
 import mmap
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +38,7 @@ SEAL_S = 7 * 86_400
 YOUNG_S = 2
 
 Bytes = bytes | mmap.mmap
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_verified(path: Path, sha256: str, *, said_by: str) -> Bytes:
@@ -61,6 +68,28 @@ def read_verified(path: Path, sha256: str, *, said_by: str) -> Bytes:
     return data
 
 
+def digest_of(path: Path, *, seals: Path) -> str:
+    """The SHA-256 of a file, in hex; that of a big one is computed where no seal tells it.
+
+    Args:
+        path: the file; it is read from front to back, never mapped.
+        seals: the folder that remembers it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    seal = seals / f"{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]}.seal"
+    with path.open("rb") as file:
+        started_s, stat = time.time(), os.fstat(file.fileno())
+        known = _remembered(seal, stat) if stat.st_size >= BIG_BYTES else None
+        if known is not None:
+            return known
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if stat.st_size >= BIG_BYTES:
+            _remember(seal, found, file, read=stat, started_s=started_s)
+    return found
+
+
 def seal_of(path: Path) -> Path:
     """Where it is remembered that a file was checked."""
     return path.with_name(f".{path.name}.seal")
@@ -73,16 +102,23 @@ def _checked(file: BinaryIO, path: Path, sha256: str) -> tuple[Bytes, str]:
         data = file.read()
         return data, hashlib.sha256(data).hexdigest()
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    text = _seal_text(stat, sha256)
-    if _holds(seal_of(path), text):
+    if _remembered(seal_of(path), stat) == sha256:
         return mapped, sha256
     found = hashlib.sha256(mapped).hexdigest()
-    changed_s = max(stat.st_mtime, stat.st_ctime)
-    unchanged = _seal_text(os.fstat(file.fileno()), found) == text
+    if found == sha256:
+        _remember(seal_of(path), found, file, read=stat, started_s=started_s)
+    return mapped, found
+
+
+def _remember(
+    seal: Path, sha256: str, file: BinaryIO, *, read: os.stat_result, started_s: float
+) -> None:
+    """Notes the digest of an open file, unless it may have changed since it was looked at."""
+    text, changed_s = _seal_text(read, sha256), max(read.st_mtime, read.st_ctime)
+    unchanged = _seal_text(os.fstat(file.fileno()), sha256) == text
     if unchanged and started_s - changed_s > YOUNG_S:
         with suppress(StorageError):  # then the next load checks again
-            write_text(seal_of(path), text)
-    return mapped, found
+            write_text(seal, text)
 
 
 def _seal_text(stat: os.stat_result, sha256: str) -> str:
@@ -90,12 +126,16 @@ def _seal_text(stat: os.stat_result, sha256: str) -> str:
     return f"{sha256} {' '.join(map(str, facts))}\n"
 
 
-def _holds(seal: Path, text: str) -> bool:
+def _remembered(seal: Path, stat: os.stat_result) -> str | None:
+    """The digest of a file that is as it was when it was noted; None where there is none."""
     try:
         age_s = time.time() - seal.stat().st_mtime
-        return 0 <= age_s < SEAL_S and seal.read_text(encoding="utf-8") == text
+        text = seal.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # none is there, or none of ours
-        return False
+        return None
+    sha256 = text.partition(" ")[0]
+    holds = 0 <= age_s < SEAL_S and text == _seal_text(stat, sha256)
+    return sha256 if holds and SHA256.fullmatch(sha256) else None
 
 
 def write_signed(path: Path, content: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ import polars as pl
 
 from w2v.counting import PARTS, Count
 from w2v.digests import read_signed, write_signed
+from w2v.encoded import ids_of, offsets_of
 from w2v.errors import StorageError
 from w2v.files import atomic_write, growing, sha256
 from w2v.segments import Segment, header
@@ -36,16 +37,6 @@ Ids = npt.NDArray[np.int32]
 PROGRESS = "progress.json"
 END_ID = -1  # stands at the end of a line until the offsets are told
 HASHED_BYTES = 2**20  # at once
-
-
-def ids_file(part: str) -> str:
-    """The name of the file of the ids in one part of the text."""
-    return f"{part}_ids.npy"
-
-
-def offsets_file(part: str) -> str:
-    """The name of the file that tells where its sentences start and end."""
-    return f"{part}_offsets.npy"
 
 
 class Mark(NamedTuple):
@@ -144,8 +135,8 @@ class Progress(NamedTuple):
 
 def sizes(num_ids: dict[str, int], num_lines: dict[str, int]) -> dict[str, int]:
     """How many numbers each file has, given those of ids and lines of each part."""
-    return {ids_file(part): num_ids[part] for part in PARTS} | {
-        offsets_file(part): num_lines[part] + 1 for part in PARTS
+    return {ids_of(part): num_ids[part] for part in PARTS} | {
+        offsets_of(part): num_lines[part] + 1 for part in PARTS
     }
 
 
@@ -194,8 +185,8 @@ def encode_whole(
     """
     ids_W = ids_by_number(rows, vocab)
     with ExitStack() as stack:
-        files = {ids_file(part): log.file for part, log in count.logs.items()}
-        for name in map(offsets_file, PARTS):
+        files = {ids_of(part): log.file for part, log in count.logs.items()}
+        for name in map(offsets_of, PARTS):
             files[name] = stack.enter_context(atomic_write(folder / name))
         outputs = {name: Output(file) for name, file in files.items()}
         for name, output in outputs.items():
@@ -215,7 +206,7 @@ def ids_by_number(rows: pl.DataFrame, vocab: Vocab) -> Ids:
 
 def _begin(output: Output, name: str, size: int) -> None:
     """Writes a header, and the first offset, which no line's end gives."""
-    if name in map(ids_file, PARTS):
+    if name in map(ids_of, PARTS):
         output.begin("<i4", size)
     else:
         output.begin("<i8", size)
@@ -226,7 +217,7 @@ def _encode(
     numbers: Iterable[Numbers], ids_W: Ids, outputs: dict[str, Output], *, part: str
 ) -> None:
     """Writes the ids of tokens, `<unk>` left out, and where the line of each END ends."""
-    ids, offsets = outputs[ids_file(part)], outputs[offsets_file(part)]
+    ids, offsets = outputs[ids_of(part)], outputs[offsets_of(part)]
     for ids_N, ends_S in map_ahead(partial(_sentences, ids_W=ids_W), numbers):
         offsets.add(ids.num_numbers + ends_S)
         ids.add(ids_N)

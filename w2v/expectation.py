@@ -53,7 +53,7 @@ def expected(sentences: Sentences, *, keep_prob_V: NDArray[np.float64], window: 
         keep_prob_N = keep_prob_V[ids_N]
         words += float(keep_prob_N.sum())
         few_W += _few_kept(keep_prob_N, offsets_S, size=size)
-    num_sentences = np.count_nonzero(np.diff(sentences.offsets_S))
+    num_sentences = _num_nonempty(sentences)
     line = (window + 1) * words - num_sentences * (window + 1) * (window + 2) / 3
     bent = sum(
         few * (pairs_of(kept, window) - _line(kept, window)) for kept, few in enumerate(few_W)
@@ -65,6 +65,12 @@ def pairs_of(kept: int, window: int) -> float:
     """The expected pairs of a sentence that keeps so many words."""
     reach = range(1, min(window, kept - 1) + 1)
     return sum(2 * (kept - d) * (window - d + 1) / window for d in reach)
+
+
+def _num_nonempty(sentences: Sentences) -> int:
+    offsets_S, step = sentences.offsets_S, STRETCH_WORDS
+    parts = (offsets_S[start : start + step + 1] for start in range(0, len(sentences), step))
+    return sum(int(np.count_nonzero(np.diff(part_S))) for part_S in parts)
 
 
 def _line(kept: int, window: int) -> float:

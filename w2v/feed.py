@@ -1,10 +1,17 @@
 """The text as a kernel gets it: spans of whole sentences, on the device that trains.
 
 An encoded text enters, `SpanText`s leave. A span has some million words, as many as the kernel
-likes, so memory does not grow with the text. On a CPU a span is a view of the mapped file. On a
-GPU the whole text lies there from the start, if it takes no more than RESIDENT_SHARE of the free
-memory; a longer one streams: a span is copied to pinned memory, and goes from there to the device
-in its turn. The host is two spans ahead, so the device does not wait for it.
+likes, and is read from the files of the corpus when its turn comes. So the memory of training does
+not grow with the text. It is
+
+    tables, optimizer   (floats a word) x 4 bytes x V, see `memory.needs`
+    vocabulary          some 200 bytes x V, measured with words of 10 letters
+    buffer              2 spans x (4 bytes a word + 8 a sentence): this one, and the one before it
+                        while this one is read; and what the kernel draws from a span
+
+On a CPU that is all. On a GPU the whole text lies there from the start, if it takes no more than
+RESIDENT_SHARE of the free memory; a longer one streams: a span is copied to pinned memory, and goes
+from there to the device in its turn. The host is two spans ahead, so the device does not wait.
 
 Legend: N = ids of a span, S = its sentences, V = words of the vocabulary.
 """
@@ -20,7 +27,7 @@ from torch import Tensor
 
 from w2v.devices import free_bytes
 from w2v.draws import SpanText, kept_at_most
-from w2v.sentences import Sentences, cut, shards, spans
+from w2v.sentences import Sentences, cut, inner_borders, shards, spans
 
 Parts: TypeAlias = tuple[Tensor, Tensor]  # ids_N and offsets_S of a span
 
@@ -71,14 +78,15 @@ class Feed:
             return
         if resident is None:
             free = free_bytes(device)
-            size = self.num_words * sentences.ids_N.itemsize
+            size = self.num_words * sentences.ids_N.dtype.itemsize
             resident = free is None or size <= RESIDENT_SHARE * free
         if resident:
             cuts = (self._cut(number) for number in range(len(self.cuts)))
             self._whole = [(ids_N.to(device), offsets_S.to(device)) for ids_N, offsets_S in cuts]
         else:
-            sizes = [[len(part) for part in self._cut(number)] for number in range(len(self.cuts))]
-            ids, offsets = (max(column) for column in zip((0, 0), *sizes, strict=True))
+            inner = (inner_borders(sentences, *span) for span in self.cuts)
+            offsets = max((2 + part.stop - part.start for part in inner), default=0)
+            ids = max((end - start for start, end in self.cuts), default=0)
             self._stages = cycle([_Stage(ids, offsets, device) for _ in range(STAGES)])
         for number in range(len(self.cuts)):
             self._room(number)  # now, so that the device need not wait for it later

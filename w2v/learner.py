@@ -14,7 +14,6 @@ from torch import Tensor
 from w2v.batches import Batch
 from w2v.batches import steps as batch_steps
 from w2v.config import DistributedSection, ModelSection, SamplingSection, TrainSection
-from w2v.corpus import Corpus
 from w2v.draws import (
     HELDOUT_STREAM,
     INIT_STREAM,
@@ -25,6 +24,7 @@ from w2v.draws import (
     generator_at,
     make_sampler,
 )
+from w2v.encoded import Corpus
 from w2v.feed import Feed
 from w2v.group import Alone, Group
 from w2v.kernels.interface import Kernel, TrainSpan

@@ -1,7 +1,8 @@
 """How long the sentences of a text are, before and after subsampling (the histogram of d2l 15.3).
 
-An encoded text and keep probabilities enter, two arrays of lengths leave. The draw is the one that
-training makes. A length counts words in vocabulary: what is outside has no id.
+An encoded text and keep probabilities enter, two arrays of lengths leave: 4 bytes a sentence each,
+and no more of the text than a part. The draw is the one that training makes. A length counts words
+in vocabulary: what is outside has no id.
 
 Legend: N = ids of a part of the text, S = sentences, V = words of the vocabulary.
 """
@@ -13,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from w2v.draws import DRAWS_STREAM, draw_kept, generator_at
-from w2v.sentences import Sentences
+from w2v.sentences import Sentences, inner_borders
 
 PART_WORDS = 2**20  # drawn at once, so that memory does not grow with the text
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
 
 
 class Lengths(NamedTuple):
@@ -37,16 +38,22 @@ def sentence_lengths(
         keep_prob_V: the chance of each word to be kept, from `sampling.keep_probabilities`.
         seed: that of the run.
     """
-    offsets_S = sentences.offsets_S
     draws = generator_at(torch.device("cpu"), seed, DRAWS_STREAM)
     keep_prob = torch.from_numpy(keep_prob_V).float()
-    kept_before_S = np.zeros_like(offsets_S)  # kept words before each border of sentences
+    before_S, after_S = (np.zeros(len(sentences), np.int32) for _ in range(2))
+    border, kept_before = 0, 0  # the last border of sentences, and the kept words before it
     num_kept = 0
     for start in range(0, len(sentences.ids_N), PART_WORDS):
         ids_N = torch.from_numpy(sentences.ids_N[start : start + PART_WORDS]).long()
         kept_N = draw_kept(ids_N, keep_prob, draws).numpy()
         upto_N = num_kept + np.cumsum(kept_N)
-        first, last = np.searchsorted(offsets_S, [start, start + len(ids_N)], side="right")
-        kept_before_S[first:last] = upto_N[offsets_S[first:last] - start - 1]
+        inner = inner_borders(sentences, start, start + len(ids_N))
+        borders_S = sentences.offsets_S[inner]
+        kept_S = upto_N[borders_S - start - 1]
+        ended = slice(inner.start - 1, inner.stop - 1)
+        before_S[ended] = np.diff(borders_S, prepend=border)
+        after_S[ended] = np.diff(kept_S, prepend=kept_before)
+        if len(borders_S):
+            border, kept_before = int(borders_S[-1]), int(kept_S[-1])
         num_kept = int(upto_N[-1])
-    return Lengths(np.diff(offsets_S), np.diff(kept_before_S))
+    return Lengths(before_S, after_S)

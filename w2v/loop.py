@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from w2v.config import TrainSection
-from w2v.corpus import Corpus
 from w2v.devices import finest_float
 from w2v.draws import (
     DRAWS_STREAM,
@@ -33,6 +32,7 @@ from w2v.draws import (
     Streams,
     generator_at,
 )
+from w2v.encoded import Corpus
 from w2v.errors import DataError, DivergedError
 from w2v.kernels import bmm
 from w2v.kernels.interface import Tally

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from w2v.config import ModelSection, SamplingSection, TrainSection
-from w2v.corpus import Corpus
 from w2v.draws import DRAWS_STREAM, ORDER_STREAM, Streams, generator_at
+from w2v.encoded import Corpus
 from w2v.feed import Feed
 from w2v.kernels.interface import Kernel
 from w2v.learner import Learner, make_learner

@@ -31,7 +31,7 @@ MOST_BINS = 50
 TAIL = 99.9  # percent; where the longest sentence is TAIL_FACTOR times longer, the axis ends there
 TAIL_FACTOR = 2.0
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
 Style = dict[str, object]
 
 # How each kind of loss is drawn, in the color and with the marker of its run.

@@ -18,7 +18,7 @@ import torch
 
 from w2v import __version__, devices
 from w2v.config import Config, dump_yaml
-from w2v.corpus import Corpus
+from w2v.encoded import Corpus
 from w2v.errors import DataError
 from w2v.files import make_folder, sweep_temporaries, unwritable, write_text
 from w2v.group import Alone, Group

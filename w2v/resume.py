@@ -4,7 +4,8 @@ What a run is (`identity`) goes into each of its checkpoints. A run folder and t
 run that is wanted enter; the newest checkpoint that is whole leaves, or a `ResumeError` that says
 what differs. Nothing here changes a file.
 
-Free to differ are output.*, train.threads, a greater train.epochs, and where the same text lies.
+Free to differ are output.*, train.threads, a greater train.epochs, and where the same text lies,
+encoded or not.
 Kernel and device are compared as they were chosen, not as they were asked for; with a finished run,
 for which nothing is chosen, `auto` stands for any.
 """
@@ -15,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2v.building import Settings as CorpusSettings
 from w2v.config import SETTINGS, Config
 from w2v.configfile import load_config
-from w2v.corpus import Corpus, fingerprint
+from w2v.corpus import fingerprint
+from w2v.encoded import SEALS, Corpus, settings_of
 from w2v.errors import ConfigError, DataError, ResumeError, StorageError
+from w2v.portable import digest_in, given_folder
 from w2v.rundir import INFO, RunDir
 from w2v.sources import data_folder, open_source
 from w2v.states import SchemaError, State, complete, read, verify
-from w2v.tokens import TokenRule
 
 TEXT_PLACE = ("corpus.path", "corpus.url", "corpus.sha256")
 FREE = {
@@ -147,12 +148,13 @@ def _other_text(
 
 def _digest_of_text(config: Config) -> str | None:
     """The digest of a text that is at hand; None where it would have to be fetched or made."""
-    corpus, vocab = config.corpus, config.vocab
+    corpus, folder = config.corpus, data_folder()
+    if (given := given_folder(corpus)) is not None:
+        return digest_in(given)
     if corpus.name != "text":
         return None
-    rule = TokenRule(lowercase=corpus.lowercase, pattern=corpus.token_pattern)
-    chosen = CorpusSettings(rule, corpus.heldout_every, vocab.min_count, vocab.max_size)
-    return fingerprint(open_source(corpus, data_folder=data_folder()), chosen)
+    chosen = settings_of(corpus, config.vocab)
+    return fingerprint(open_source(corpus, data_folder=folder), chosen, seals=folder / SEALS)
 
 
 def newest(folder: Path) -> Saved:
@@ -251,8 +253,14 @@ def _is_identity(told: Mapping[str, Any]) -> bool:
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
     for name in here:
-        if name not in FREE and there.get(name) != here[name]:
+        free = name in FREE or _is_encoded(name, there, here)
+        if not free and there.get(name) != here[name]:
             yield _difference(name, there, here)
+
+
+def _is_encoded(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether a text, of whatever name, may be the one that is encoded: its digest will tell."""
+    return name == "corpus.name" and "encoded" in (there.get(name), here[name])
 
 
 def _difference(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

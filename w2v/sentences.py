@@ -1,6 +1,7 @@
 """An encoded text: sentences of word ids, and how it is cut into spans.
 
-Numpy arrays enter and leave, mapped from disk where the corpus is cached.
+Columns of numbers enter, as numpy arrays or in files (`file_arrays`); numpy arrays of a span leave.
+Nothing here grows with the text: a cut looks at some twenty offsets of all, and reads its span.
 
 Legend: N = ids, S = sentences.
 """
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v.errors import DataError
+from w2v.file_arrays import FileArray
 
 Ids: TypeAlias = npt.NDArray[np.int32]
 Offsets: TypeAlias = npt.NDArray[np.int64]
@@ -23,8 +25,8 @@ Offsets: TypeAlias = npt.NDArray[np.int64]
 class Sentences:
     """Sentences of word ids, end to end: sentence s is ids_N[offsets_S[s] : offsets_S[s + 1]]."""
 
-    ids_N: Ids
-    offsets_S: Offsets  # S + 1 of them; a sentence may be empty
+    ids_N: Ids | FileArray[np.int32]
+    offsets_S: Offsets | FileArray[np.int64]  # S + 1 of them; a sentence may be empty
 
     def __len__(self) -> int:
         return len(self.offsets_S) - 1
@@ -42,8 +44,8 @@ def spans(
     while start < end:
         stop = min(start + max_words, end)
         if stop < end:
-            border = sentences.offsets_S[np.searchsorted(sentences.offsets_S, stop, "right") - 1]
-            stop = int(border) if border > start else stop
+            border = int(sentences.offsets_S[bisect_right(sentences.offsets_S, stop) - 1])
+            stop = border if border > start else stop
         cuts.append((start, stop))
         start = stop
     return cuts
@@ -71,16 +73,21 @@ def shards(sentences: Sentences, number: int) -> list[tuple[int, int]]:
     return list(pairwise(borders))
 
 
-def _nearest(offsets_S: Offsets, place: int) -> int:
+def _nearest(offsets_S: Offsets | FileArray[np.int64], place: int) -> int:
     """The border of sentences that is nearest to a place."""
     after = bisect_left(offsets_S, place)
     around = [int(offsets_S[i]) for i in (max(after - 1, 0), min(after, len(offsets_S) - 1))]
     return min(around, key=lambda border: abs(border - place))
 
 
+def inner_borders(sentences: Sentences, start: int, end: int) -> slice:
+    """Which offsets lie behind `start` and not behind `end`."""
+    first = bisect_right(sentences.offsets_S, start)
+    return slice(first, bisect_right(sentences.offsets_S, end, lo=first))
+
+
 def cut(sentences: Sentences, start: int, end: int) -> tuple[Ids, Offsets]:
     """The ids from `start` to `end` and the borders of their sentences."""
-    first, last = np.searchsorted(sentences.offsets_S, [start, end], side="right")
-    inner_S = sentences.offsets_S[first:last]
+    inner_S = sentences.offsets_S[inner_borders(sentences, start, end)]
     offsets_S = np.concatenate([[start], inner_S, [end]]) - start
     return sentences.ids_N[start:end], offsets_S

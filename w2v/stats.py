@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v.config import Config, SamplingSection
-from w2v.corpus import Corpus
 from w2v.devices import cpu_threads
+from w2v.encoded import Corpus
 from w2v.expectation import expected
 from w2v.memory import memory_errors
 from w2v.pace import words_per_s

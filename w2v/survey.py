@@ -12,12 +12,14 @@ from typing import NamedTuple
 from w2v import devices
 from w2v.accord import agree, require_alike
 from w2v.config import IN_PLACE, Config
-from w2v.corpus import Corpus, prepare
+from w2v.corpus import prepare
+from w2v.encoded import Corpus, cached_at, settings_of
 from w2v.errors import ConfigError, DataError
 from w2v.group import Alone, Group
 from w2v.kernels.choice import KernelChoice, choose_kernel
 from w2v.memory import Needs, needs
 from w2v.model import padded
+from w2v.portable import given_folder, open_encoded
 from w2v.sources import open_source
 from w2v.world import World
 
@@ -101,11 +103,17 @@ def open_corpus(
     data_folder: Path,
     download_progress: Callable[[int, int | None], None] | None = None,
 ) -> Corpus:
-    """The encoded text that a config names, from the cache or built.
+    """The encoded text that a config names: a folder that is given, else from the cache or built.
 
     Raises:
+        ConfigError: a given folder was encoded with other settings.
         DownloadError, DataError, StorageError: the text.
     """
+    if (given := given_folder(config.corpus)) is not None:
+        settings = settings_of(config.corpus, config.vocab)
+        corpus = open_encoded(given, settings, data_folder=data_folder)
+        log.info("corpus encoded: %s words in %s", f"{corpus.raw_words:,}", given)
+        return corpus
     source = open_source(config.corpus, data_folder=data_folder, progress=download_progress)
     return prepare(
         source,
@@ -116,3 +124,8 @@ def open_corpus(
         max_size=config.vocab.max_size,
         folder=data_folder,
     )
+
+
+def corpus_folder(config: Config, corpus: Corpus, *, data_folder: Path) -> Path:
+    """The folder that a corpus was opened from."""
+    return given_folder(config.corpus) or cached_at(corpus.digest, folder=data_folder)

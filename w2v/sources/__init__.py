@@ -1,8 +1,8 @@
 """Where a corpus comes from: one module per source, each ends in a `Source`.
 
 In goes the `corpus` section of the config, out come the paths of text files, one sentence a line,
-plain or compressed by gzip, bzip2 or xz; `read_texts` reads them. What a word is, sources do not
-know.
+plain or compressed by gzip, bzip2 or xz; `read_texts` reads them, several at a time, in the order
+they are named in. What a word is, sources do not know.
 
     ptb     the Penn Treebank of the textbook chapter, downloaded once and verified
     pydoc   the documentation of the Python installation it runs in; needs no network
@@ -12,18 +12,22 @@ know.
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedIOBase
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from w2v.ahead import chain_ahead
 from w2v.config import CorpusSection
 from w2v.errors import ConfigError, DataError
-from w2v.files import open_compressed, unreadable
+from w2v.files import COMPRESSED_SUFFIXES, open_compressed, unreadable
 
 DATA_FOLDER_VARIABLE = "W2V_DATA"
 MAX_LINE_BYTES = 2**30  # a line is held in memory with its tokens, some ten times its size
+AHEAD_BYTES = 2**26  # of text that is read and waits, of all files together
+LEAST_AHEAD, MOST_AHEAD = 2, 16  # pieces of a file that wait
 
 
 class Source(NamedTuple):
@@ -42,15 +46,27 @@ def data_folder() -> Path:
 def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Iterator[str]:
     r"""Yields the text of files in pieces of whole lines, of `block_bytes` or one long line each.
 
-    Lines end at `\n` and with their file; a byte order mark at its start is left out.
+    Lines end at `\n` and with their file; a byte order mark at its start is left out. Threads read
+    several files, or a compressed one, ahead: as many files at a time as there are cores, of which
+    AHEAD_BYTES wait for their turn, or LEAST_AHEAD pieces of each.
 
     Raises:
         DataError: a file is missing, damaged or not UTF-8, or has a line past MAX_LINE_BYTES.
         StorageError: a file cannot be read.
     """
-    for path in paths:
-        with _explained(path), open_compressed(path) as file:
-            yield from _decoded(_whole_lines(file.read, path, block_bytes), path)
+    texts = (_text_of(path, block_bytes) for path in paths)
+    if len(paths) < 2 and not any(path.suffix in COMPRESSED_SUFFIXES for path in paths):
+        return chain.from_iterable(
+            texts
+        )  # the system itself reads ahead, and a pipe takes its time
+    threads = min(len(paths), usable_cores())
+    depth = AHEAD_BYTES // (threads * block_bytes)
+    return chain_ahead(texts, threads=threads, depth=min(max(depth, LEAST_AHEAD), MOST_AHEAD))
+
+
+def _text_of(path: Path, block_bytes: int) -> Generator[str]:
+    with _explained(path), open_compressed(path) as file:
+        yield from _decoded(_whole_lines(file.read, path, block_bytes), path)
 
 
 def read_stream(file: BufferedIOBase, *, name: str, block_bytes: int) -> Iterator[str]:
@@ -113,6 +129,13 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: damaged: {error}") from error
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def open_source(
     section: CorpusSection,
     *,
@@ -127,7 +150,7 @@ def open_source(
         progress: told (bytes so far, bytes in all where known) while something is downloaded.
 
     Raises:
-        ConfigError: `corpus.name` is text and `corpus.path` names nothing.
+        ConfigError: `corpus.name` is text and `corpus.path` names nothing; or it is encoded.
         DataError: the text is missing or unusable.
         DownloadError: the text cannot be fetched.
         StorageError: the text cannot be read, or the data folder not be written.
@@ -153,3 +176,5 @@ def open_source(
             if section.path is None:
                 raise ConfigError("corpus.name=text needs corpus.path")
             return text.find(section.path)
+        case "encoded":
+            raise ConfigError(f"corpus.name=encoded: {section.path} is encoded, its text elsewhere")
