@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from w2v.building import BLOCK_BYTES
 from w2v.config import CorpusSection
-from w2v.corpus import BLOCK_BYTES
 from w2v.sources import data_folder, open_source, read_texts
 from w2v.tokens import TokenPool, TokenRule, cut
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from w2v import building
 from w2v import corpus as corpus_module
 from w2v.corpus import prepare
 from w2v.errors import ConfigError, DataError, StorageError
@@ -146,7 +147,7 @@ def test_equals_counter_and_split_for_any_block_size(tmp_path_factory, text, blo
         key=lambda word: (-counts[word], word),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_module, "BLOCK_BYTES", block)
+        patch.setattr(building, "BLOCK_BYTES", block)
         if not kept:
             with pytest.raises(DataError):
                 open_corpus(folder, train=text, heldout_every=every, min_count=least)
@@ -175,7 +176,7 @@ def test_second_time_the_cache_is_opened(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     first = open_corpus(tmp_path, train="a b a\n", heldout="b a\n")
     assert "corpus text: counted 3 words, 2 distinct; 2 are in the vocabulary" in caplog.text
-    monkeypatch.setattr(corpus_module, "_build", None)
+    monkeypatch.setattr(corpus_module, "build", None)
     again = open_corpus(tmp_path, train="a b a\n", heldout="b a\n")
     assert "corpus text: found in" in caplog.text
     assert lists(again.train) == lists(first.train) == [[1, 2, 1]]
@@ -348,15 +349,14 @@ def test_a_failed_build_leaves_nothing(tmp_path):
 
 
 def test_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
-    real = corpus_module._build
+    real = building.encode_whole
 
-    def build_while_growing(source, *args, **kwargs):
-        built = real(source, *args, **kwargs)
-        with source.train[0].open("a") as file:
+    def encode_while_growing(*args, **kwargs):
+        with (tmp_path / "train0.txt").open("a") as file:
             file.write("more\n")
-        return built
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(corpus_module, "_build", build_while_growing)
+    monkeypatch.setattr(building, "encode_whole", encode_while_growing)
     with pytest.raises(DataError, match=r"train0\.txt: changed while it was read"):
         open_corpus(tmp_path, train="a b\n")
     assert folders(tmp_path) == []
@@ -410,8 +410,8 @@ def test_bytes_are_independent_of_hashing_and_threads(tmp_path):
     text = "".join(f"w{i * i % 97} w{i % 31} x\n" for i in range(3000))
     paths = write(tmp_path, "train", text)
     program = (
-        "import sys, pathlib; from w2v import corpus; from w2v.sources import Source\n"
-        "corpus.BLOCK_BYTES = 512\n"
+        "import sys, pathlib; from w2v import building, corpus; from w2v.sources import Source\n"
+        "building.BLOCK_BYTES = 512\n"
         "corpus.prepare(Source('text', (pathlib.Path(sys.argv[1]),), ()), lowercase=False,\n"
         "    token_pattern=None, heldout_every=10, min_count=2, max_size=50,\n"
         "    folder=pathlib.Path(sys.argv[2]))"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from w2v import digests
-from w2v.digests import SEAL_S, digest_of, read_verified, seal_of
+from w2v.digests import SEAL_S, digest_of, read_signed, read_verified, seal_of, write_signed
 from w2v.errors import DataError
 from w2v.files import sha256
 
@@ -130,6 +130,21 @@ def test_where_no_seal_can_be_written_each_load_checks(big, hashed):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*nowhere: No such file"):
         read(tmp_path / "nowhere", "0" * 64)
+
+
+def test_a_record_is_read_as_it_was_written_or_not_at_all(tmp_path):
+    path = tmp_path / "record"
+    content = {"a": [1, "é\n"], "b": None}
+    write_signed(path, content)
+    assert read_signed(path) == content
+    data = path.read_bytes()
+    for at in range(len(data) - 1):  # the last line end says nothing
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert read_signed(path) is None
+        path.write_bytes(data[:at])
+        assert read_signed(path) is None
+    path.unlink()
+    assert read_signed(path) is None
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from w2v import flocks
 from w2v.flocks import alone, claimed, locked
 
 
@@ -64,3 +65,25 @@ def test_what_was_removed_or_is_locked_by_another_is_not_claimed(tmp_path, opene
     assert not claimed(second, tmp_path / "a")
     (tmp_path / "a").unlink()
     assert not claimed(first, tmp_path / "a")
+
+
+def test_what_was_moved_or_replaced_before_it_was_locked_is_not_ours(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    path.mkdir()
+    real = flocks.locked
+    for replaced in (False, True):
+
+        def moved_first(handle, replaced=replaced, **options):
+            if path.exists() and not (tmp_path / f"moved{replaced}").exists():
+                path.rename(tmp_path / f"moved{replaced}")
+                if replaced:
+                    path.mkdir()
+            return real(handle, **options)
+
+        path.mkdir(exist_ok=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(flocks, "locked", moved_first)
+            with alone(path) as ours:
+                assert not ours
+    with alone(path) as ours:
+        assert ours

@@ -6,6 +6,7 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from w2v import flocks
 from w2v.errors import StorageError
 from w2v.files import TEMP_PREFIX, atomic_write
-from w2v.folders import atomic_folder, swapped_folder, sweep_stale, turn
+from w2v.flocks import alone
+from w2v.folders import UNFINISHED, Lasting, atomic_folder, swapped_folder, sweep_stale, turn
 from w2v.leaving import undo_all
 
 
@@ -205,6 +207,98 @@ def test_a_turn_clears_what_was_left_and_waits_for_the_one_before(tmp_path):
             (folder / "whole").write_text("")
         assert other.communicate(timeout=20) == ("in\n", None)
     assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
+# --- gone on with ---------------------------------------------------------------------------
+
+
+def lasting(folder):
+    return Lasting(folder / f"key{UNFINISHED}", lambda place: (place / "step").exists())
+
+
+def stopped(folder, **files):
+    """A build in a lasting folder that fails after it wrote files."""
+
+    def fail():
+        with atomic_folder(folder / "a", proof="p", lasting=lasting(folder)) as place:
+            for name, text in files.items():
+                (place / name).write_text(text)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+
+def test_what_is_worth_it_lasts_and_becomes_the_folder(tmp_path):
+    stopped(tmp_path, nothing="worth keeping")
+    assert list(tmp_path.iterdir()) == []
+    stopped(tmp_path, step="1")
+    assert names(tmp_path) == ["key.unfinished"]
+    (tmp_path / "key.unfinished" / f"{TEMP_PREFIX}half").write_text("")
+    with atomic_folder(tmp_path / "a", proof="p", lasting=lasting(tmp_path)) as build:
+        assert names(build) == ["step"]
+        (build / "p").write_text("")
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_signal_spares_what_is_worth_it(tmp_path):
+    folder = atomic_folder(tmp_path / "a", proof="p", lasting=lasting(tmp_path))
+    place = folder.__enter__()
+    (place / "step").write_text("1")
+    half = atomic_write(place / "file")
+    half.__enter__().write(b"half")
+    undo_all()
+    assert names(tmp_path) == ["key.unfinished"]
+    assert names(place) == ["step"]
+    (place / "step").unlink()
+    undo_all()
+    assert names(tmp_path) == []
+    for context in (half, folder):
+        assert not context.__exit__(ValueError, ValueError(), None)
+
+
+def test_another_builder_gets_a_folder_of_its_own(tmp_path):
+    stopped(tmp_path, step="1")
+    target, place = tmp_path / "a", tmp_path / "key.unfinished"
+    with atomic_folder(target, proof="p", lasting=lasting(tmp_path)) as first:
+        assert first == place
+        with atomic_folder(target, proof="p", lasting=lasting(tmp_path)) as second:
+            assert second.name.startswith(TEMP_PREFIX)
+            (second / "p").write_text("second")
+        assert names(first) == ["step"]
+        (first / "p").write_text("first")
+    assert (target / "p").read_text() == "second"
+    assert names(tmp_path) == ["a", "key.unfinished"]
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(0, True), (6 * 86_400, True), (8 * 86_400, False)])
+def test_what_nobody_goes_on_with_is_swept_after_a_week(tmp_path, age_s, stays):
+    stopped(tmp_path, step="1")
+    then = time.time() - age_s
+    os.utime(tmp_path / "key.unfinished", (then, then))
+    with alone(tmp_path / "key.unfinished"):
+        build(tmp_path / "b")
+        assert names(tmp_path) == ["b", "key.unfinished"]
+    os.utime(tmp_path / "key.unfinished", (then, then))
+    build(tmp_path / "c")
+    assert names(tmp_path) == ["b", "c", *["key.unfinished"] * stays]
+
+
+def test_what_is_old_is_gone_on_with_all_the_same(tmp_path):
+    stopped(tmp_path, step="1")
+    os.utime(tmp_path / "key.unfinished", (0, 0))
+    with atomic_folder(tmp_path / "a", proof="p", lasting=lasting(tmp_path)) as folder:
+        assert names(folder) == ["step"]
+        (folder / "p").write_text("")
+
+
+def test_a_link_in_the_place_is_left_alone(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "key.unfinished").symlink_to(tmp_path / "elsewhere")
+    with atomic_folder(tmp_path / "a", proof="p", lasting=lasting(tmp_path)) as folder:
+        (folder / "p").write_text("")
+    assert names(tmp_path) == ["a", "elsewhere", "key.unfinished"]
+    assert names(tmp_path / "elsewhere") == []
 
 
 # --- swapped --------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
+import os
+import subprocess
 import sys
 from io import BytesIO
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2v import tokens
-from w2v.errors import ConfigError, DataError, StorageError
+from w2v.errors import ConfigError, DataError
 from w2v.tokens import END, OTHER_SPACES, TokenLog, TokenPool, TokenRule, cut, map_ahead
 
 # Unassigned characters may have a case in one Unicode version and none in another.
@@ -133,7 +135,7 @@ def test_working_ahead_is_bounded():
 
     for i, double in enumerate(map_ahead(lambda i: 2 * i, items())):
         assert double == 2 * i
-        assert len(taken) <= i + 3
+        assert len(taken) <= i + 1 + tokens.THREADS
     assert len(taken) == 20
 
 
@@ -146,16 +148,20 @@ def test_errors_of_the_text_pass_through_numbering_ahead():
         list(TokenPool(TokenRule()).number_all(texts()))
 
 
-def test_log_gives_back_what_it_noted_and_counts_it():
+def test_log_gives_back_what_it_noted_and_counts_it(monkeypatch):
     file = BytesIO(b"head")
     file.seek(4)
     log = TokenLog(file)
     noted = [[2, 3, END, END, 5, END], [5, 5000, END], [], [END, END]]
     for numbers in noted:
         log.note(np.array(numbers, np.uint32))
-    for _ in range(2):
-        assert [numbers.tolist() for numbers in log] == noted
+    for size in (1, 2, 100):
+        monkeypatch.setattr(tokens, "CHUNK_NUMBERS", size)
+        chunks = [numbers.tolist() for numbers in log]
+        assert list(chain(*chunks)) == list(chain(*noted))
+        assert max(map(len, chunks)) == min(size, 11)
     assert log.num_lines == 6
+    assert log.num_distinct == 5001
     counts_W = log.counts(5001)
     assert counts_W[:6].tolist() == [0, 0, 1, 1, 0, 2]
     assert counts_W[5000] == 1
@@ -164,35 +170,8 @@ def test_log_gives_back_what_it_noted_and_counts_it():
     assert file.getvalue().startswith(b"head")
 
 
-@pytest.mark.parametrize("free", [400 * 11, 400 * 11 - 1, None])
-def test_too_many_distinct_tokens_for_the_memory(monkeypatch, free):
-    monkeypatch.setattr(tokens, "FEW_TOKENS", 9)
-    monkeypatch.setattr(tokens, "free_bytes", lambda: free)
-    log = TokenLog(BytesIO())
-    log.note(np.array([8], np.uint32))
-    if free == 400 * 11 - 1:
-        with pytest.raises(StorageError, match="11 distinct tokens so far"):
-            log.note(np.array([10, 1], np.uint32))
-    else:
-        log.note(np.array([10, 1], np.uint32))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_free_memory_is_bounded_by_the_limit_of_the_process():
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    unlimited = tokens.free_bytes()
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + 2**28
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-        assert 0 <= tokens.free_bytes() <= min(2**28, unlimited + 2**24)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def test_log_may_be_overwritten_where_it_was_read():
+def test_log_may_be_overwritten_where_it_was_read(monkeypatch):
+    monkeypatch.setattr(tokens, "CHUNK_NUMBERS", 2)
     log = TokenLog(file := BytesIO())
     noted = [[2, 3], [4, END], [5, END]]
     for numbers in noted:
@@ -201,3 +180,23 @@ def test_log_may_be_overwritten_where_it_was_read():
         assert numbers.tolist() == noted[i]
         file.seek(0)
         file.write(b"-" * 8 * (i + 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the cores of a process")
+def test_as_many_threads_as_there_are_cores():
+    program = (
+        "import os; os.sched_setaffinity(0, {%d}); from w2v import tokens; print(tokens.THREADS)"
+    )
+    core = min(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [sys.executable, "-c", program % core], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
+    assert min(len(os.sched_getaffinity(0)), tokens.MAX_THREADS) == tokens.THREADS
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_any_number_of_threads_gives_the_same(monkeypatch, threads):
+    monkeypatch.setattr(tokens, "THREADS", threads)
+    assert list(map_ahead(str, range(30))) == [str(i) for i in range(30)]
+    assert list(map_ahead(str, [])) == []

@@ -19,13 +19,14 @@ written through somebody else's memory map before the kernel notes it.
 """
 
 import hashlib
+import json
 import mmap
 import os
 import re
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from w2v.errors import DataError, StorageError
 from w2v.files import unreadable, write_text
@@ -135,3 +136,21 @@ def _remembered(seal: Path, stat: os.stat_result) -> str | None:
     sha256 = text.partition(" ")[0]
     holds = 0 <= age_s < SEAL_S and text == _seal_text(stat, sha256)
     return sha256 if holds and SHA256.fullmatch(sha256) else None
+
+
+def write_signed(path: Path, content: dict[str, Any]) -> None:
+    """Writes a record under its own SHA-256."""
+    text = json.dumps(content)
+    write_text(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+
+
+def read_signed(path: Path) -> dict[str, Any] | None:
+    """A record that is what was written; else None."""
+    try:
+        digest, text, _ = path.read_bytes().split(b"\n")
+    except (OSError, ValueError):
+        return None
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        return None
+    content: dict[str, Any] = json.loads(text)
+    return content

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v.config import CorpusSection, VocabSection
+from w2v.counting import PARTS
 from w2v.errors import DataError
 from w2v.file_arrays import FileArray
 from w2v.files import unreadable
@@ -35,7 +36,6 @@ MANIFEST = "corpus.json"
 VOCAB = "vocab.tsv"
 DROPPED = "dropped.tsv"
 SPECTRUM = "spectrum.npy"
-PARTS = ("train", "heldout")
 SEALS = "seals"  # a folder beside the cache, see `digests`
 
 
@@ -48,7 +48,7 @@ class Corpus:
     train: Sentences
     heldout: Sentences
     digest: str  # SHA-256 over the text and the settings
-    spectrum_X2: npt.NDArray[np.int64]  # see `vocab.spectrum`; of all words, dropped ones too
+    spectrum_X2: npt.NDArray[np.int64]  # see `ranking.Choice`; of all words, dropped ones too
 
     @property
     def raw_words(self) -> int:

@@ -2,9 +2,9 @@
 
 What the package writes goes through `atomic_path` or `write_together`: a unique temporary file in
 the target's own folder, flushed and fsynced, moved over the target in one step, the folder fsynced.
-A reader therefore sees the old file or the complete new one. Three files are written in place, for
+A reader therefore sees the old file or the complete new one. Some files are written in place, for
 nobody takes them for something else when they are cut short: `metrics.jsonl`, which grows line by
-line, `.w2v-lock`, and the report of a bug.
+line, `.w2v-lock`, the report of a bug, and what `growing` opens.
 """
 
 import bz2
@@ -61,6 +61,20 @@ def atomic_path(path: Path, *, make_parents: bool = True) -> Iterator[Path]:
         _complete(temp, path)
         temp.replace(path)
         fsync_folder(path.parent)
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file that is written bit by bit and outlives its process, made where it is missing.
+
+    For those who note elsewhere how far it is whole. Raises `StorageError`.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    with (
+        _failing_as_unwritable(path),
+        os.fdopen(os.open(path, flags, 0o666), "r+b") as file,
+    ):
+        yield file
 
 
 def write_bytes(path: Path, data: bytes, *, make_parents: bool = True) -> None:

@@ -48,6 +48,8 @@ def claimed(handle: int, path: Path) -> bool:
 def alone(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """Locks a file or folder for a block: whether we have its lock, and nobody else can.
 
+    What was moved away, or replaced, before it was locked is not ours.
+
     Raises:
         OSError: it cannot be opened.
     """
@@ -56,8 +58,12 @@ def alone(path: Path, *, wait: bool = False) -> Iterator[bool]:
         found = False
         if sys.platform != "win32":  # where a folder cannot be opened
             handles += [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for _ in range(2)]
-            with suppress(OSError):  # there are no locks
-                found = locked(handles[0], wait=wait) and not locked(handles[1])
+            with suppress(OSError):  # there are no locks, or nothing is there any more
+                found = (
+                    locked(handles[0], wait=wait)
+                    and not locked(handles[1])
+                    and os.path.samestat(os.fstat(handles[0]), path.stat())
+                )
         yield found
     finally:
         for handle in handles:

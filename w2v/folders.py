@@ -2,39 +2,57 @@
 
 What is half built holds a lock of its own (`flocks`), so whoever can take that lock may remove it:
 its process was killed. Where locks do not hold, nobody can tell, and nothing is removed.
+
+What takes long is built in a folder of a lasting name, if its lock can be had: when the process
+ends early, however that happens, the next one goes on with what is there. One that nobody went on
+with for a week is swept; a clock that is set wrong costs time at the most.
 """
 
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from w2v.files import TEMP_PREFIX, fsync_folder, make_folder, sweep_temporaries, unwritable
 from w2v.flocks import alone, claimed, locked
 from w2v.leaving import undoing
 
+UNFINISHED = ".unfinished"  # the suffix of folders that can be gone on with
+ABANDONED_S = 7 * 86_400
+
+
+class Lasting(NamedTuple):
+    """A folder that can be gone on with by a later process."""
+
+    place: Path  # its name ends with UNFINISHED
+    is_worth_it: Callable[[Path], bool]  # whether there is something in it to go on with
+
 
 @contextmanager
-def atomic_folder(target: Path, *, proof: str) -> Iterator[Path]:
-    """Yields a new folder beside `target` that becomes it if the block ends well.
+def atomic_folder(target: Path, *, proof: str, lasting: Lasting | None = None) -> Iterator[Path]:
+    """Yields a folder beside `target` that becomes it if the block ends well.
 
     Two processes may build at once: both build the same, and the later one lets its own go.
 
     Args:
         target: replaced where it is there already.
         proof: the name of the file that is written last; it shows that another process was first.
+        lasting: where it is built, unless another process builds there; what was left there
+            is in it. Otherwise the folder is new.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     try:
         make_folder(target.parent)
-        sweep_stale(target.parent)
-        shutil.rmtree(target, ignore_errors=True)
-        with _building(target.parent) as build:
+        with _building(target.parent, lasting) as build:
+            sweep_stale(target.parent)
+            shutil.rmtree(target, ignore_errors=True)
             yield build
             try:
                 build.rename(target)
@@ -104,8 +122,14 @@ def turn(folder: Path) -> Iterator[None]:
 
 
 def sweep_stale(folder: Path) -> None:
-    """Removes what killed processes left half-written in `folder`, and nothing of a live one."""
-    for stray in folder.glob(f"{TEMP_PREFIX}*"):
+    """Removes what killed processes left in `folder`, and nothing of a live one.
+
+    What can be gone on with stays for a week.
+    """
+    for stray in (
+        *folder.glob(f"{TEMP_PREFIX}*"),
+        *filter(_is_abandoned, folder.glob(f"*{UNFINISHED}")),
+    ):
         if stray.is_symlink() or not (stray.is_file() or stray.is_dir()):
             continue
         with suppress(OSError), alone(stray) as ours:  # it may be another user's
@@ -115,21 +139,55 @@ def sweep_stale(folder: Path) -> None:
                 stray.unlink()
 
 
+def _is_abandoned(folder: Path) -> bool:
+    with suppress(OSError):  # it may just be done
+        return folder.stat().st_mtime < time.time() - ABANDONED_S
+    return False
+
+
 @contextmanager
-def _building(parent: Path) -> Iterator[Path]:
-    """Yields a new folder that nobody sweeps; it vanishes at the end unless it was renamed."""
-    build, handle = _new(parent / "new")
-
-    def clear() -> None:
-        shutil.rmtree(build, ignore_errors=True)
-
-    with undoing(clear):
-        try:
-            yield build
-        finally:
-            clear()
+def _building(parent: Path, lasting: Lasting | None = None) -> Iterator[Path]:
+    """Yields a folder that nobody sweeps; it vanishes at the end unless it was renamed or lasts."""
+    with ExitStack() as at_the_end:
+        if lasting is not None and at_the_end.enter_context(_taken(lasting.place)):
+            build, lasts = lasting.place, lasting.is_worth_it
+        else:
+            build, handle = _new(parent / "new")
+            lasts = _never
             if handle is not None:
-                os.close(handle)
+                at_the_end.callback(os.close, handle)
+
+        ours = build.stat()
+
+        def clear() -> None:
+            with suppress(OSError):  # once it was renamed, its name may be another process's
+                if os.path.samestat(ours, build.stat()) and not lasts(build):
+                    shutil.rmtree(build)
+
+        at_the_end.callback(clear)
+        with undoing(clear):
+            yield build
+
+
+def _never(_build: Path) -> bool:
+    return False
+
+
+@contextmanager
+def _taken(place: Path) -> Iterator[bool]:
+    """Locks the folder of a lasting name, and clears it of half-written files: whether it is ours.
+
+    It is not where another process has it, or where locks do not hold.
+    """
+    with ExitStack() as at_the_end:
+        ours = False
+        with suppress(OSError):
+            if not place.is_symlink():
+                make_folder(place)
+                ours = at_the_end.enter_context(alone(place))
+        if ours:
+            sweep_temporaries(place)
+        yield ours
 
 
 def _new(target: Path) -> tuple[Path, int | None]:

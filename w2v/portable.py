@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v.config import CorpusSection
+from w2v.counting import PARTS
 from w2v.digests import digest_of
 from w2v.encoded import (
     FORMAT,
     MANIFEST,
-    PARTS,
     SEALS,
     VOCAB,
     Corpus,

@@ -2,25 +2,24 @@ r"""Tokens: how lines are cut into them, and how they are numbered and noted whi
 
 Text enters in blocks of whole lines; numbers leave. Each distinct token has a number from its
 first use on, so text is cut once: the numbers wait on disk until all is counted, then become ids.
+As many threads work ahead as there are cores, while one reads and notes, in order.
 The line end is a token of its own, so that a text is one flat column: lists of lists cost polars
 half as much again. Cutting and numbering are its column operations, outside the interpreter.
 
 Legend: N = tokens of a text, line ends included; S = its lines; W = distinct tokens.
 """
 
-import re
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
-from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from w2v.errors import ConfigError, DataError, StorageError
+from w2v.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,10 +33,20 @@ OTHER_SPACES = "".join(
 EMPTY = 0  # the number of the empty token, which stands between two spaces and counts as none
 END = 1  # the number of the line end, which closes every line and counts as no token
 PIECE_CHARS = 2**23  # split at once; far above a block of ordinary lines
-# What the vocabulary of a distinct token still needs once it was met: sorted, as str, as a row.
-BYTES_A_TOKEN = 400  # measured, of address space; 210 of memory
-FEW_TOKENS = 100_000  # which need not be looked at
-THREADS = 2  # that work ahead; polars and numpy leave the interpreter free
+CHUNK_NUMBERS = 2**19  # read back at once; about those of a block of text
+# One thread reads text and one notes numbers, here the same: together they take a tenth of the time
+# of cutting on one core, so more threads than this would wait, and each holds a block, some 60 MB.
+MAX_THREADS = 12
+
+
+def _usable_cores() -> int:
+    """The cores that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+THREADS = min(_usable_cores(), MAX_THREADS)  # polars and numpy leave the interpreter free
 
 
 class TokenRule(NamedTuple):
@@ -99,11 +108,10 @@ class TokenLog:
     """Tokens noted in a file from its present position on, in order, and counted."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self.file = file
         self._start = file.tell()
-        self._sizes: list[int] = []  # bytes of each note
         self._counts_W = np.zeros(1024, np.int64)
-        self._most_expected = FEW_TOKENS
+        self.num_distinct = 0  # tokens of the pool, up to the last one noted
 
     @property
     def num_lines(self) -> int:
@@ -111,20 +119,13 @@ class TokenLog:
         return int(self._counts_W[END])
 
     def note(self, numbers_N: Numbers) -> None:
-        """Adds the tokens of further lines.
-
-        Raises:
-            StorageError: the vocabulary of so many distinct tokens will not fit into memory.
-        """
-        num_distinct = int(numbers_N.max(initial=0)) + 1
-        if num_distinct > self._most_expected:
-            require_room(num_distinct)
-            self._most_expected = num_distinct * 11 // 10
-        if num_distinct > len(self._counts_W):
-            self._counts_W = np.pad(self._counts_W, (0, 2 * num_distinct - len(self._counts_W)))
+        """Adds the tokens of further lines."""
+        self.num_distinct = max(self.num_distinct, int(numbers_N.max(initial=0)) + 1)
+        if self.num_distinct > len(self._counts_W):
+            more = 2 * self.num_distinct - len(self._counts_W)
+            self._counts_W = np.pad(self._counts_W, (0, more))
         np.add.at(self._counts_W, numbers_N, 1)
-        self._file.write(numbers_N.data)
-        self._sizes.append(numbers_N.nbytes)
+        self.file.write(numbers_N.data)
 
     def counts(self, num_distinct: int) -> Ints:
         """How often each of the first `num_distinct` tokens of the pool was noted; END 0 times."""
@@ -135,11 +136,16 @@ class TokenLog:
         return counts_W
 
     def __iter__(self) -> Iterator[Numbers]:
-        """The notes again; what comes before the next one may be overwritten meanwhile."""
-        starts = accumulate(self._sizes, initial=self._start)
-        for start, size in zip(starts, self._sizes, strict=False):  # the last start is the end
-            self._file.seek(start)
-            yield np.frombuffer(self._file.read(size), np.uint32)
+        """The tokens again; what comes before those to come may be overwritten meanwhile."""
+        return read_numbers(self.file, self._start, self.file.seek(0, os.SEEK_END))
+
+
+def read_numbers(file: BinaryIO, start: int, end: int) -> Iterator[Numbers]:
+    """Numbers out of a file, from one byte of it to another; between two, it may be moved about."""
+    size = CHUNK_NUMBERS * np.dtype(np.uint32).itemsize
+    for at in range(start, end, size):
+        file.seek(at)
+        yield np.frombuffer(file.read(min(size, end - at)), np.uint32)
 
 
 def require_usable(rule: TokenRule) -> None:
@@ -192,39 +198,6 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start:end]
         start = end + 1
     yield text[start:] if start else text
-
-
-def require_room(num_distinct: int) -> None:
-    """Checks that the vocabulary of so many distinct tokens will fit into memory.
-
-    It is asked in time, since polars ends the process where it gets no memory.
-
-    Raises:
-        StorageError: it will not.
-    """
-    needed, free = num_distinct * BYTES_A_TOKEN, free_bytes()
-    if free is not None and needed > free:
-        raise StorageError(
-            f"out of memory: {num_distinct:,} distinct tokens so far, whose vocabulary needs "
-            f"{needed / 1e9:.1f} GB more; {free / 1e9:.1f} GB are free",
-            hint="corpus.lowercase and corpus.token_pattern make fewer tokens",
-        )
-
-
-def free_bytes() -> int | None:
-    """The memory that this process can still get; None where the system does not tell."""
-    try:
-        meminfo = Path("/proc/meminfo").read_text()
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:
-        return None
-    import resource  # not on Windows, where there is no /proc
-
-    free = [int(size) * 1024 for size in re.findall(r"^MemAvailable: +(\d+)", meminfo, re.M)]
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        free.append(max(limit - pages * resource.getpagesize(), 0))
-    return min(free, default=None)
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

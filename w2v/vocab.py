@@ -1,13 +1,13 @@
-"""The vocabulary: which of the counted tokens become words, and in which order.
+"""The vocabulary: the words that have ids, in their order, and the file that keeps them.
 
-Tokens and their counts enter; a `Vocab` leaves. `<unk>` is id 0, then words by count, commonest
-first, ties by code point: equal text gives equal ids. Sorting and encoding are done by polars,
-which is imported where it is used: those who only read words start without it.
+Words and counts enter, chosen by `ranking`; ids leave. `<unk>` is id 0, then words by count,
+commonest first, ties by code point: equal text gives equal ids. Encoding is done by polars, which
+is imported where it is used: those who only read words start without it.
 
 `vocab.tsv`: UTF-8, one `word<TAB>count` a line in the order of ids, the first line `<unk>` with
 the number of tokens outside the vocabulary. A word holds no white space.
 
-Legend: V = words of the vocabulary, `<unk>` included; W = distinct tokens; X = distinct counts.
+Legend: V = words of the vocabulary, `<unk>` included; W = words that have counts.
 """
 
 import re
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 UNK_ID = 0
 UNK_WORD = "<unk>"
-MAX_DROPPED = 100_000  # words below min_count that are remembered, to tell users of them
 
 ROW = re.compile(r"(\S+)\t([0-9]{1,18})")  # 18 digits fit an int64
 ROWS = re.compile(r"(?:\S++\t[0-9]{1,18}+(?:\n|\Z))*+")
@@ -62,11 +61,18 @@ class Vocab:
         """The id of each word, `<unk>` included."""
         return {word: i for i, word in enumerate(self.words)}
 
+    @cached_property
+    def _enum(self) -> "pl.Enum":
+        """The words as polars looks them up."""
+        import polars as pl  # see the module docstring
+
+        return pl.Enum(self.words)
+
     def encode(self, tokens: "pl.Series") -> npt.NDArray[np.int32]:
         """The id of each token; UNK_ID for those outside the vocabulary."""
         import polars as pl  # see the module docstring
 
-        known = tokens.cast(pl.Enum(self.words), strict=False)
+        known = tokens.cast(self._enum, strict=False)
         return known.to_physical().fill_null(UNK_ID).cast(pl.Int32).to_numpy(writable=True)
 
     def to_tsv(self) -> str:
@@ -84,55 +90,6 @@ class Vocab:
         if not words or words[UNK_ID] != UNK_WORD:
             raise DataError(f"{path}: line 1: expected {UNK_WORD} and its count")
         return cls(words, counts_V)
-
-
-def choose_vocab(
-    words: "pl.Series", counts_W: Ints, *, min_count: int, max_size: int | None
-) -> tuple[Vocab, WordCounts]:
-    """The vocabulary of counted tokens, and the commonest of the words that it leaves out.
-
-    Args:
-        words: the distinct tokens; "" and `<unk>` are no words.
-        counts_W: occurrences of each in the training text; 0 is allowed and means absent.
-        min_count: rarer words are left out.
-        max_size: the most words to keep, `<unk>` not counted; the commonest stay.
-
-    Raises:
-        DataError: there are words, but none occurs `min_count` times.
-    """
-    ranked = _occurring(words, counts_W).sort("count", "word", descending=[True, False])
-    num_frequent = int((ranked["count"] >= min_count).sum())
-    if ranked.height and not num_frequent:
-        word, count = ranked.row(0)
-        raise DataError(
-            f"vocab.min_count={min_count} keeps 0 of {ranked.height:,} words; "
-            f"the commonest, {word!r}, occurs {count:,} time{'s' * (count > 1)}: lower it"
-        )
-    size = num_frequent if max_size is None else min(num_frequent, max_size)
-    kept, left = ranked[:size], ranked[size:][:MAX_DROPPED]
-    num_unknown = int(counts_W[(words != "").to_numpy()].sum()) - int(kept["count"].sum())
-    vocab = Vocab(
-        (UNK_WORD, *kept["word"]),
-        np.concatenate([np.array([num_unknown], np.int64), kept["count"].to_numpy()]),
-    )
-    return vocab, WordCounts(tuple(left["word"]), left["count"].to_numpy())
-
-
-def spectrum(words: "pl.Series", counts_W: Ints) -> Ints:
-    """How many words occur how often: (X, 2), a count and the number of words that have it.
-
-    It tells for every `min_count` what it keeps, where the words themselves are too many to keep.
-    """
-    counts, numbers = np.unique(_occurring(words, counts_W)["count"].to_numpy(), return_counts=True)
-    return np.stack([counts, numbers], axis=1).astype(np.int64)
-
-
-def _occurring(words: "pl.Series", counts_W: Ints) -> "pl.DataFrame":
-    """The distinct tokens that are words and occur, with their counts."""
-    import polars as pl  # see the module docstring
-
-    counted = pl.DataFrame({"word": words, "count": counts_W})
-    return counted.filter(pl.col("count") > 0, ~pl.col("word").is_in(["", UNK_WORD]))
 
 
 def to_tsv(counted: WordCounts) -> str:

@@ -603,12 +603,14 @@ _ROWS = (
         "generator, limited address space",
         "train",
         {
+            **OK,
             5: (
-                "out of memory: {n} distinct tokens so far, whose vocabulary needs {n} GB more; "
+                "out of memory: a vocabulary of {n} words or more needs {n} GB more; "
                 "{n} GB are free",
-            )
+            ),
         },
-        note="asked in time: the counting library would end the process",
+        note="counting spills; the vocabulary must fit, and is asked in time. The hint is "
+        "vocab.max_size and vocab.min_count, with which any number is counted",
     ),
     Row(
         "T10",

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-import w2v.corpus
+import w2v.building
 from faults.outcome import expect, process
 from faults.treebank import tree
-from w2v import tokens
+from w2v import room
 from w2v.rundir import RunDir
 
 SETTINGS = ("corpus.name=text", "vocab.min_count=1", "sampling.subsample=null", "model.dim=4",
@@ -160,10 +160,11 @@ def test_a_text_of_one_line_is_not_cut(row, train, tmp_path):
     assert vocabulary(tmp_path) == f"<unk>\t0\nword\t{words}\n"
 
 
-def dry_run_within(gigabytes, folder):
+def dry_run_within(gigabytes, folder, *settings):
     """`w2v train --dry-run` on text.txt, with so much memory once its modules are loaded."""
     (folder / "c.yaml").write_text("train: {seed: 1}\n")
-    options = [f"--set={setting}" for setting in (*SETTINGS, "corpus.path=text.txt")]
+    every = (*SETTINGS, "corpus.path=text.txt", *settings)
+    options = [f"--set={setting}" for setting in every]
     code = (
         "import resource, torch, polars\n"
         "from faults.driver import main\n"
@@ -217,7 +218,7 @@ def test_tokens_that_would_change_a_terminal(row, train, cli, tmp_path, token, p
 
 @pytest.mark.fault("T9")
 def test_more_distinct_tokens_than_memory(row, train, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokens, "free_bytes", lambda: 50_000_000)
+    monkeypatch.setattr(room, "free_bytes", lambda: 50_000_000)
     text = "".join(f"a{i} b{i} c{i}\n" for i in range(100_000))
     refused(row, tmp_path, train(text), 5)
     assert list(tmp_path.glob("data/corpora/*")) == []
@@ -231,13 +232,16 @@ def test_ten_million_distinct_tokens_in_little_memory(row, tmp_path, gigabytes):
         for start in range(0, 10_000_000, 10):
             file.write(" ".join(f"token{i}" for i in range(start, start + 10)) + "\n")
     refused(row, tmp_path, dry_run_within(gigabytes, tmp_path), 5)
+    outcome = dry_run_within(gigabytes, tmp_path, "vocab.max_size=1000")
+    assert "going on with the corpus" in expect(row, outcome, 0)  # nothing is counted again
+    assert vocabulary(tmp_path).startswith("<unk>\t9999000\ntoken0\t1\ntoken1\t1\ntoken10\t1\n")
 
 
 @pytest.mark.fault("T10")
 @pytest.mark.parametrize("change", ["grows", "shrinks", "goes", "is another"])
 def test_a_text_that_changes_while_it_is_read(row, train, tmp_path, monkeypatch, change):
     path = tmp_path / "text.txt"
-    real = w2v.corpus.read_texts
+    real = w2v.building.read_texts
 
     def read_texts(paths, *, block_bytes):
         for number, block in enumerate(real(paths, block_bytes=1000)):
@@ -254,7 +258,7 @@ def test_a_text_that_changes_while_it_is_read(row, train, tmp_path, monkeypatch,
                         path.write_text("other text\n" * 900)
             yield block
 
-    monkeypatch.setattr(w2v.corpus, "read_texts", read_texts)
+    monkeypatch.setattr(w2v.building, "read_texts", read_texts)
     refused(row, tmp_path, train("the cat sat\n" * 900))
     assert list(tmp_path.glob("data/corpora/*")) == []
 
