@@ -72,6 +72,7 @@ def test_the_settings_that_others_rely_on_are_there():
         "model": {"dim", "init_from", "freeze"},
         "train": {"kernel", "epochs", "batch_size", "optimizer", "lr", "lr_schedule", "seed"}
         | {"device", "threads"},
+        "distributed": {"sync_words"},
         "output": {"run", "checkpoint_every_s", "keep_checkpoints"},
     }
     for name, keys in promised.items():
@@ -304,12 +305,13 @@ def test_a_dubious_pattern_does_not_warn():
         ("epohs: 3", "1:1: epohs: unknown section; did you mean 'train.epochs'?"),
         (
             "zzz: 3",
-            "1:1: zzz: unknown section; known: corpus, vocab, sampling, model, train, output",
+            "1:1: zzz: unknown section; "
+            "known: corpus, vocab, sampling, model, train, distributed, output",
         ),
         (
             '"a\\nb\\e[31m": 3',
             "1:1: a\\nb\\x1b[31m: unknown section; "
-            "known: corpus, vocab, sampling, model, train, output",
+            "known: corpus, vocab, sampling, model, train, distributed, output",
         ),
         ("train:", "1:1: train: expected a section of settings; found nothing"),
         ("train: null", "1:1: train: expected a section of settings; found null"),
@@ -401,6 +403,11 @@ def test_wrong_overrides(override, complaint):
             "3:9: train.kernel=hogwild needs model.max_norm to be null; found 2.5",
         ),
         (
+            "train: {kernel: hogwild, optimizer: sgd, batch_size: null}\n"
+            "sampling: {shared_negatives: 5}\ndistributed: {merge: gradients}",
+            "3:15: train.kernel=hogwild needs distributed.merge to be tables; found gradients",
+        ),
+        (
             "train: {kernel: triton, optimizer: sgd, batch_size: null}\n"
             "sampling: {shared_negatives: 5}\nmodel: {scale_grad_by_freq: true}",
             "3:9: train.kernel=triton needs model.scale_grad_by_freq to be false; found true",
@@ -486,7 +493,8 @@ def test_all_problems_at_once_sorted_by_place():
         "c.yaml:4:3: train.epohs: unknown setting; did you mean 'epochs'?",
         "c.yaml:5:10: corpus.path needs corpus.name=text or encoded; found corpus.name=pydoc",
         "c.yaml:6:1: model: expected a section of settings; found nothing",
-        "c.yaml:7:1: extra: unknown section; known: corpus, vocab, sampling, model, train, output",
+        "c.yaml:7:1: extra: unknown section; "
+        "known: corpus, vocab, sampling, model, train, distributed, output",
         "--set vocab.min_count=ten: vocab.min_count: "
         "expected a whole number from 1 to 1000000000; found 'ten'",
         "--set train.seed=-1: train.seed: "
@@ -668,6 +676,7 @@ def agreeing(values: dict) -> dict:
         values["train"] |= {"optimizer": "sgd", "device": IN_PLACE[kernel]}
         values["model"] |= {"max_norm": None, "scale_grad_by_freq": False}
         values["sampling"]["shared_negatives"] = 9
+        values["distributed"]["merge"] = "tables"
     if kernel == "triton":
         values["sampling"]["block"] = min(block, 32)
         values["train"]["batch_size"] = None

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY_SETTINGS
 
 import w2v
-from w2v import checkpoints, locks, loop, survey, training
+from w2v import checkpoints, desk, locks, loop, survey, training
 from w2v.configfile import load_config
 from w2v.errors import DataError, ResumeError, StoppedError, StorageError
 from w2v.files import sha256
@@ -263,7 +263,7 @@ def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finish
 ):
     whole = w2v.train(config(), run=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "finish_run", lambda *_, **__: 1 / 0)
+        patch.setattr(desk, "finish_run", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             w2v.train(config(), run=tmp_path / "run")
     run = go_on(config(), tmp_path / "run")
