@@ -35,6 +35,7 @@ PACKAGE = ROOT / "w2v"
 # A module imports modules of a lower number only. A package's number holds for all that is in it.
 LAYERS = {
     "errors": 0,
+    "cores": 0,
     "leaving": 0,
     "flocks": 0,
     "names": 0,

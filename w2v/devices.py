@@ -1,12 +1,12 @@
 """Which device trains: the one asked for, or the best one here, and why; how many threads."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 
+from w2v.cores import usable_cores
 from w2v.errors import ConfigError
 from w2v.names import DeviceName
 from w2v.world import ALONE, World
@@ -70,13 +70,6 @@ def free_bytes(device: torch.device) -> int | None:
 def finest_float(device: torch.device) -> torch.dtype:
     """The float that sums and cumulative distributions are kept in; MPS has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def usable_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

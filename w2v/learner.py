@@ -147,7 +147,7 @@ def make_learner(
             group,
             {} if shares.size > 1 else _trained(tables, optimizer),
             words=feed.num_words if world.size == 1 else len(corpus.train.ids_N) / world.size,
-            sync_words=distributed.sync_words or kernel.sync_words,
+            sync_words=distributed.sync_words or max(1, kernel.sync_words // group.world.size),
             rates=optimizer.rates,
             uses=uses_of(sampler, centers=_centers(corpus, sampler), objective=train.objective),
             sums=optimizer.sums,

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from w2v.cores import usable_cores
 from w2v.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
@@ -37,16 +38,7 @@ CHUNK_NUMBERS = 2**19  # read back at once; about those of a block of text
 # One thread reads text and one notes numbers, here the same: together they take a tenth of the time
 # of cutting on one core, so more threads than this would wait, and each holds a block, some 60 MB.
 MAX_THREADS = 12
-
-
-def _usable_cores() -> int:
-    """The cores that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-THREADS = min(_usable_cores(), MAX_THREADS)  # polars and numpy leave the interpreter free
+THREADS = min(usable_cores(), MAX_THREADS)  # polars and numpy leave the interpreter free
 
 
 class TokenRule(NamedTuple):

@@ -49,7 +49,7 @@ from w2v.optimizers import SGD, Optimizer, RowAdagrad
 from w2v.restraints import FREE, Frozen, Restraints
 
 SPAN_WORDS = 1 << 23  # at the end of a span threads wait for each other; it takes half a second
-SYNC_WORDS = 1 << 18  # words of a process between two merges
+SYNC_WORDS = 1 << 19  # of all processes between two merges
 SAY_AFTER_S = 1.0  # a compilation that takes longer is announced
 
 log = logging.getLogger(__name__)

@@ -49,4 +49,4 @@ class Kernel(NamedTuple):
     prepare: Callable[..., TrainSpan]  # see `prepare` of bmm
     row_multiple: int  # table rows lie a multiple of so many floats apart
     span_words: int  # ids of a span, at most
-    sync_words: int  # ids of each of several processes between two merges, by default
+    sync_words: int  # ids of all of several processes between two merges, by default

@@ -35,7 +35,7 @@ from w2v.restraints import FREE, Frozen, Restraints
 from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 22  # ids that are drawn at once
-SYNC_WORDS = 1 << 22  # words of a process between two merges
+SYNC_WORDS = 1 << 23  # of all processes between two merges
 IN_FLIGHT = 4096  # centers on their way at once, where the config leaves it open
 SECTOR = 8  # floats that a GPU moves at once: rows begin on a border
 LEAST_TILE = 16  # rows and columns of a product, at least

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from w2v.ahead import chain_ahead
 from w2v.config import CorpusSection
+from w2v.cores import usable_cores
 from w2v.errors import ConfigError, DataError
 from w2v.files import COMPRESSED_SUFFIXES, open_compressed, unreadable
 
@@ -127,13 +128,6 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: damaged: {error}") from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path}: damaged: {error}") from error
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def open_source(
