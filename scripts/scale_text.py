@@ -25,7 +25,7 @@ from zlib import crc32
 
 import numpy as np
 
-from w2v.corpus import BLOCK_BYTES
+from w2v.building import BLOCK_BYTES
 from w2v.errors import DataError
 from w2v.files import atomic_write
 from w2v.sources import read_texts
