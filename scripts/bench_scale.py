@@ -41,7 +41,7 @@ from scale_text import make_text
 
 import w2v
 from w2v.configfile import load_config
-from w2v.corpus import SPECTRUM
+from w2v.encoded import SPECTRUM
 from w2v.errors import ConfigError, W2VError
 from w2v.preflight import require_readable, require_writable
 from w2v.rundir import INFO
