@@ -160,3 +160,13 @@ def example_folder(tmp_path_factory):
             main(["train", "-c", "quickstart.yaml", "-q"])
     assert ended.value.code == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """Forks ranks of `w2v train` in milliseconds; one for all tests, since torch takes seconds."""
+    from faults.torchrun import Nursery
+
+    one = Nursery()
+    yield one
+    one.close()

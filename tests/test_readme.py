@@ -5,6 +5,7 @@ one, or where nothing is trained on the page, one with a finished run (`conftest
 Of its lines that begin with `$`,
 
     $ w2v ...        is run; so are programs of PIPED before or behind it, `|` between them
+    $ torchrun ...   is run, where it starts w2v
     $ cat FILE       alone makes FILE: what is shown below is its content
     others           (`$ make`, `$ pip`) are passed over with what they show, and so is a command
                      of w2v that this version has not
@@ -37,6 +38,7 @@ PIPED = {"cat", "echo", "head", "printf", "tail"}
 EXACT = {"config", "corpus"}  # the commands whose output no training decides
 VARYING = ("device", "estimated_train_s")  # the lines of it that the machine decides
 OWN = set(typer.main.get_command(app).commands) | {"--version", "--help"}
+MODULES = {"w2v": "w2v", "torchrun": "torch.distributed.run"}
 TIMEOUT_S = 900
 CLOSED_PIPE = 141
 
@@ -67,9 +69,19 @@ class Command(NamedTuple):
     @property
     def runs(self) -> bool:
         """Whether it is one of ours, and there is such a command."""
-        ours = [stage for stage in self.stages if stage[0] == "w2v"]
-        others = {stage[0] for stage in self.stages} - {"w2v"}
-        return bool(ours) and others <= PIPED and all(OWN & set(stage[1:2]) for stage in ours)
+        ours = [stage for stage in self.stages if own_command(stage)]
+        others = [stage[0] for stage in self.stages if not own_command(stage)]
+        return bool(ours) and set(others) <= PIPED and set(map(own_command, ours)) <= OWN
+
+
+def own_command(stage: list[str]) -> str:
+    """Which of our commands a program is, also if torchrun starts it; empty: none."""
+    name, *arguments = stage
+    if name == "torchrun" and "w2v" in arguments:
+        arguments = arguments[arguments.index("w2v") + 1 :]
+    elif name != "w2v":
+        return ""
+    return arguments[0] if arguments else ""
 
 
 def console_blocks(page: str) -> list[list[Command]]:
@@ -114,10 +126,10 @@ def run_command(command: Command, *, cwd: Path) -> tuple[list[str], bool]:
     given, failure, exact = "", "", True
     for stage in command.stages:
         words = list(stage)
-        if words[0] == "w2v":
-            words[:1] = [sys.executable, "-m", "w2v"]
-            exact &= stage[1] in EXACT
-            if stage[1] == "train":
+        if own := own_command(stage):
+            words[:1] = [sys.executable, "-m", MODULES[words[0]]]
+            exact &= own in EXACT
+            if own == "train":
                 words += ONE_EPOCH
         environment = os.environ | {"W2V_DATA": str(cwd / "data")}
         done = subprocess.run(
@@ -179,6 +191,9 @@ def test_blocks_are_found_with_their_output():
         ("w2v similar chip", True, None),
         ("w2v --version -v", True, None),
         ("w2v frobnicate", False, None),  # of another version
+        ("torchrun --nproc-per-node=2 -m w2v train", True, None),
+        ("torchrun --nproc-per-node=2 -m w2v frobnicate", False, None),
+        ("torchrun train.py", False, None),
         ("cat queries.txt", False, "queries.txt"),
         ("cat queries.txt | w2v similar -", True, None),
         ("w2v export - | head -1", True, None),

@@ -16,7 +16,7 @@ GROUPS = {
     "V": "Vector files",
     "Q": "Questions and evaluation files",
     "C": "Checkpoints, resuming, signals",
-    # "R": torchrun. Its rows come with what they test.
+    "R": "Several processes",
     "N": "Numbers and memory",
     "S": "Supply chain and surface",
 }
@@ -29,6 +29,7 @@ CODES = {
     5: "filesystem, memory, lock",
     6: "diverged",
     7: "cannot go on from a checkpoint",
+    8: "another of the processes that train together stopped",
     70: "a bug; the traceback is in a report file that is named",
     129: "ended by SIGHUP",
     130: "ended by SIGINT",
@@ -70,6 +71,7 @@ REFUSED = "cannot reach {host}: connection refused (3 tries)"
 DAMAGED = "cached file damaged: {path}; cannot reach {host}: connection refused (3 tries)"
 NOT_ZIP = "not a zip archive, or damaged: {path}"
 HEADER = "{path}: line 1: expected 'COUNT DIM'"
+LOST = "rank {n} stopped"
 
 _ROWS = (
     # --- D ---------------------------------------------------------------------------------------
@@ -1139,6 +1141,113 @@ _ROWS = (
         "lock and half-built text that name a living process; a patched clock; times to come",
         "train --resume",
         OK,
+    ),
+    # --- R ---------------------------------------------------------------------------------------
+    Row(
+        "R1",
+        "a rank is killed",
+        "kill -9 of the first and of another, under torchrun",
+        "train, train --resume",
+        {0: (), 8: (LOST,)},
+        limit_s=60,
+        note="all are gone within 10 s, torchrun with its 1; the last checkpoint is whole, and is "
+        "gone on from",
+    ),
+    Row(
+        "R2",
+        "a rank fails, or leaves early with 0",
+        "a hook that raises, or calls os._exit(0)",
+        "train",
+        {8: (LOST, LOST + ": {why}"), 70: ("internal error: {what}",)},
+        limit_s=60,
+        note="a rank that fails says why; of the others one says who stopped; nothing of gloo",
+    ),
+    Row(
+        "R3",
+        "a rank is frozen",
+        "SIGSTOP",
+        "train",
+        {8: (LOST,)},
+        limit_s=60,
+        note="the others leave within distributed.timeout_s and 35 s, it itself once it goes on",
+    ),
+    Row(
+        "R4",
+        "SIGTERM, SIGINT to torchrun, or to one rank",
+        "kill",
+        "train, train --resume",
+        {
+            0: (),
+            130: ("ended by SIGINT at step {n}, which is saved in {folder}",),
+            143: ("ended by SIGTERM at step {n}, which is saved in {folder}",),
+        },
+        limit_s=60,
+        note="all end at the next merge of all rows, with one checkpoint, within 30 s; what goes "
+        "on from it gives the bytes of a run that never stopped; torchrun answers 1",
+    ),
+    Row(
+        "R5",
+        "a download fails",
+        "wrong bytes (D11)",
+        "train",
+        {3: (DIGEST,)},
+        limit_s=60,
+        note="every rank leaves with the code within 10 s, the first alone says why",
+    ),
+    Row(
+        "R6",
+        "more ranks than sentences; shares of very different length",
+        "tiny texts",
+        "train",
+        {0: (), 4: ("{n} sentences for {n} ranks",)},
+        limit_s=60,
+        note="nobody waits for ever",
+    ),
+    Row(
+        "R7",
+        "another number of ranks goes on",
+        "2, then 1 or 3",
+        "train --resume",
+        {
+            0: (),
+            7: ("{path} is of {n} ranks in the middle of an epoch, expected {n}",),
+        },
+        limit_s=60,
+        note="at the end of an epoch any number may",
+    ),
+    Row(
+        "R8",
+        "RANK without the rest; a rank that cannot be; no numbers; a port in use",
+        "environment",
+        "train",
+        {
+            2: (
+                "{name} is set, {name} is not",
+                "{name}={value}: expected a number from {n} to {n}",
+                "cannot listen at {address} (MASTER_ADDR, MASTER_PORT): the port is in use",
+                "what listens at {address} (MASTER_ADDR, MASTER_PORT) is not the first process",
+            )
+        },
+        limit_s=60,
+        note="told before torch is imported, but for the port; other commands look at none of it",
+    ),
+    Row(
+        "R9",
+        "a rank is killed, and torchrun may start all anew",
+        "kill -9, --max-restarts 1",
+        "train",
+        OK,
+        limit_s=60,
+        note="the bytes of a run that nothing happened to: bmm on a CPU, hogwild with one thread",
+    ),
+    Row(
+        "R10",
+        "all ranks write one path",
+        "an audit hook",
+        "train",
+        OK,
+        limit_s=60,
+        note="the run folder is the first rank's, the prepared text that of the first of each host",
     ),
     # --- N ---------------------------------------------------------------------------------------
     Row(
