@@ -1199,7 +1199,7 @@ _ROWS = (
         "more ranks than sentences; shares of very different length",
         "tiny texts",
         "train",
-        {0: (), 4: ("{n} sentences for {n} ranks",)},
+        {0: (), 4: ("{n} processes for fewer sentences with words",)},
         limit_s=60,
         note="nobody waits for ever",
     ),
