@@ -52,7 +52,7 @@ def metrics(folder):
 def by(nursery, folder, kernel, *settings, size):
     """Trains with so many ranks in a new folder, and gives that."""
     folder.mkdir(exist_ok=True)
-    command = ["train", *tiny_config(folder, kernel, *settings), "--run", "run"]
+    command = ["train", *tiny_config(folder, kernel, *settings), "-s", "output.run=run"]
     with several(nursery, *command, cwd=folder, size=size) as ranks:
         first, *others = ended(ranks)
     assert (first.code, first.out) == (0, "run\n"), first.err
@@ -152,7 +152,7 @@ def test_a_world_of_one_is_no_other_world(nursery, cli, tmp_path):
     one = by(nursery, tmp_path / "one", "hogwild", size=1)
     (tmp_path / "alone").mkdir()
     command = tiny_config(tmp_path / "alone", "hogwild")
-    assert cli("train", *command, "--run", "alone/run", "-q").code == 0
+    assert cli("train", *command, "-s", "output.run=alone/run", "-q").code == 0
     assert distance(one, tmp_path / "alone") == 0
 
 
@@ -164,7 +164,7 @@ def folders(tmp_path, *, size=2):
     made = [tmp_path / f"host-{rank}" for rank in range(size)]
     for folder in made:
         folder.mkdir()
-    return [Part(at, ["train", *tiny_config(at, "hogwild"), "--run", "run"]) for at in made]
+    return [Part(at, ["train", *tiny_config(at, "hogwild"), "-s", "output.run=run"]) for at in made]
 
 
 def refused(nursery, parts, code):

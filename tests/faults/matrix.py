@@ -1210,7 +1210,7 @@ _ROWS = (
         "train --resume",
         {
             0: (),
-            7: ("{path} is of {n} ranks in the middle of an epoch, expected {n}",),
+            7: ("{path} was made in the midst of an epoch by {n}; here are {n}",),
         },
         limit_s=60,
         note="at the end of an epoch any number may",

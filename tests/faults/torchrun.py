@@ -27,10 +27,13 @@ from faults.outcome import ROOT
 NONE = "none"  # no fault
 STARTED_S = 60  # until a nursery has imported what it needs, on a busy machine
 LINES = 600  # of the tiny text: 5,400 words
-SYNC_WORDS = 100  # so few that all rows are merged several times in an epoch of it
+# How often it is repeated, so that each of two ranks has some 20 updates in an epoch. They meet
+# about as often, and so merge all rows once before its end.
+REPEATED = {"bmm": 1, "hogwild": 120}
 KERNELS = {
-    "bmm": (),
+    "bmm": ("train.batch_size=128", "distributed.sync_words=128"),
     "hogwild": (
+        "distributed.sync_words=16384",
         "train.kernel=hogwild",
         "train.batch_size=null",
         "train.optimizer=sgd",
@@ -140,17 +143,16 @@ class Nursery:
             self._process.stdout.close()
 
 
-def tiny_config(folder: Path, kernel: str, *more: str, lines: int = LINES) -> list[str]:
+def tiny_config(folder: Path, kernel: str, *more: str) -> list[str]:
     """Options that train on a tiny text, which is made in the folder: one thread, many merges."""
     text = folder / "planted.txt"
     if not text.exists():
-        text.write_text(planted_text(lines=lines, seed=0))
+        text.write_text(planted_text(lines=LINES, seed=0) * REPEATED[kernel])
     settings = (
         *TINY_SETTINGS,
         *KERNELS[kernel],
         f"corpus.path={text}",
         "train.threads=1",
-        f"distributed.sync_words={SYNC_WORDS}",
         *more,
     )
     return [part for setting in settings for part in ("-s", setting)]
