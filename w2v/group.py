@@ -10,9 +10,13 @@ has not signed has stopped.
 """
 
 import logging
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Protocol
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +25,8 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 
 from w2v.errors import PeerError, W2VError
 from w2v.world import ALONE, World
+
+Result = TypeVar("Result")
 
 JOIN_S = 300.0  # hosts of a batch system do not start at once
 PATIENT_S = 30 * 86_400.0  # while one process builds a corpus, the others wait
@@ -191,24 +197,26 @@ class Peers:
                 )
             time.sleep(CALM_PAUSE_S)
 
+    def _survey(self) -> tuple[list[int], dict[int, str]]:
+        """Who does not give up as this process does, and what they said of it."""
+        rank, ranks = self.world.rank, range(self.world.size)
+        self._store.set_timeout(timedelta(seconds=HANDSHAKE_S))
+        self._store.set(f"left/{rank}", "")
+        give_up = time.monotonic() + SURVEY_S
+        while missing := [other for other in ranks if not self._store.check([f"left/{other}"])]:
+            if time.monotonic() > give_up:
+                break
+            time.sleep(CALM_PAUSE_S)
+        told = [other for other in missing if self._store.check([f"failed/{other}"])]
+        return missing, {other: self._store.get(f"failed/{other}").decode() for other in told}
+
     def _stopped(self, error: RuntimeError) -> PeerError:
         """Which processes stopped, as an error that one of the others tells."""
         log.debug("%s", error)
         rank, ranks = self.world.rank, range(self.world.size)
-        reasons: dict[int, str] = {}
-        try:
-            self._store.set_timeout(timedelta(seconds=HANDSHAKE_S))
-            self._store.set(f"left/{rank}", "")
-            give_up = time.monotonic() + SURVEY_S
-            while missing := [other for other in ranks if not self._store.check([f"left/{other}"])]:
-                if time.monotonic() > give_up:
-                    break
-                time.sleep(CALM_PAUSE_S)
-            for other in missing:
-                if self._store.check([f"failed/{other}"]):
-                    reasons[other] = self._store.get(f"failed/{other}").decode()
-        except RuntimeError:  # its keeper is gone
-            missing = [0]
+        missing, reasons = [0] if rank else [], dict[int, str]()
+        with suppress(RuntimeError, TimeoutError):  # its keeper is gone, or does not answer
+            missing, reasons = within(SURVEY_S + HANDSHAKE_S, self._survey)
         if not missing:
             missing = [other for other in ranks if other != rank]
         told = f"{_ranks(missing)} stopped"
@@ -217,6 +225,32 @@ class Peers:
         lost = PeerError(told, hint="--resume goes on from the newest checkpoint, if there is one")
         lost.is_told = rank != min(other for other in ranks if other not in missing)
         return lost
+
+
+def within(limit_s: float, work: Callable[[], Result]) -> Result:
+    """What `work` returns, if it does so in time: a store waits for an answer without an end.
+
+    It is left waiting in a thread, which ends with the process.
+
+    Raises:
+        TimeoutError: it did not.
+    """
+    done: SimpleQueue[Result | Exception] = SimpleQueue()
+
+    def call() -> None:
+        try:
+            done.put(work())
+        except Exception as error:  # goes on in the calling thread
+            done.put(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        result = done.get(timeout=limit_s)
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _ranks(ranks: list[int]) -> str:

@@ -22,7 +22,7 @@ from torch.distributed import (  # type: ignore[attr-defined]
 )
 
 from w2v.errors import ConfigError, PeerError, W2VError
-from w2v.group import CALM_PAUSE_S, HANDSHAKE_S, JOIN_S, Alone, Group, Peers
+from w2v.group import CALM_PAUSE_S, HANDSHAKE_S, JOIN_S, Alone, Group, Peers, within
 from w2v.world import World
 
 ADDRESS_OF_INTERFACE = 0x8915  # Linux's SIOCGIFADDR
@@ -73,7 +73,8 @@ def _store(world: World) -> Store:
     keeps = world.is_first and not by_torchrun
     if not keeps:
         _await_listener(world)
-    try:
+
+    def made() -> Store:
         return TCPStore(
             world.address,
             world.port,
@@ -81,7 +82,10 @@ def _store(world: World) -> Store:
             timeout=timedelta(seconds=HANDSHAKE_S),
             wait_for_workers=False,
         )
-    except RuntimeError as error:
+
+    try:
+        return within(HANDSHAKE_S, made)
+    except (RuntimeError, TimeoutError) as error:
         where = f"{world.address}:{world.port}"
         if keeps:
             message = f"cannot listen at {where} (MASTER_ADDR, MASTER_PORT)"
