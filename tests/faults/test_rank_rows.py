@@ -9,6 +9,7 @@ import server
 from conftest import Outcome
 from server import Server
 
+from faults.matrix import ROWS
 from faults.outcome import FORBIDDEN, expect
 from faults.ranks import HARMED
 from faults.torchrun import (
@@ -77,7 +78,6 @@ def go_on(nursery, folder, kernel, *, size=2):
 
 @pytest.mark.slow
 @pytest.mark.fault("R1")
-@pytest.mark.fault("R7")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_run_and_loses_nothing(victim, row, nursery, whole, tmp_path):
     fault = f"kill={victim},{IN_EPOCH_2}"
@@ -177,8 +177,8 @@ def until(condition):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("R4")
 @pytest.mark.fault("R7")
+@pytest.mark.fault("R4")
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_signal_to_one_rank_ends_all_and_others_cannot_go_on(
     asked, row, nursery, whole, tmp_path
@@ -192,7 +192,7 @@ def test_a_signal_to_one_rank_ends_all_and_others_cannot_go_on(
         before = sha256(complete(tmp_path / "run" / "checkpoints")[-1])
         first, *others = go_on(nursery, tmp_path, BMM, size=size)
         assert first.code == 7
-        assert "by 2 processes" in expect(row, first, 7)
+        assert "by 2 processes" in expect(ROWS["R7"], first, 7)
         assert [(outcome.code, outcome.err) for outcome in others] == [(7, "")] * (size - 1)
         assert sha256(complete(tmp_path / "run" / "checkpoints")[-1]) == before
     assert [outcome.code for outcome in go_on(nursery, tmp_path, BMM)] == [0, 0]
