@@ -22,6 +22,7 @@ from faults.torchrun import (
     ended,
     free_port,
     several,
+    soon_s,
     tiny_config,
     torchrun,
 )
@@ -32,7 +33,6 @@ from w2v import resume
 from w2v.rundir import RunDir
 
 PAGE = ROOT / "docs" / "distributed.md"
-GONE_S = 10  # until all have left where they do not fit together
 TEXTBOOK, BLOCKS = (), ("sampling.block=4", "sampling.shared_negatives=8")
 SHARE = 32  # centers of a step, for each rank
 
@@ -168,7 +168,7 @@ def refused(nursery, parts, code):
     started = time.monotonic()
     with apart([nursery] * len(parts), parts) as ranks:
         first, *others = ended(ranks, within_s=60)
-    assert time.monotonic() - started < GONE_S
+    assert time.monotonic() - started < soon_s()
     assert first.code == code, first.err
     assert [tuple(outcome) for outcome in others] == [(code, "", "")] * len(others)
     assert not [word for word in FORBIDDEN if word in first.err]

@@ -158,6 +158,11 @@ def tiny_config(folder: Path, kernel: str, *more: str) -> list[str]:
     return [part for setting in settings for part in ("-s", setting)]
 
 
+def soon_s() -> float:
+    """In how many seconds all must have left: 10, more on a machine that has other work."""
+    return 10 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
