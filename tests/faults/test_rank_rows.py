@@ -164,7 +164,8 @@ def test_a_signal_to_torchrun_saves_once(sent, row, nursery, whole, tmp_path):
     step = int(expect(row, first, 128 + sent).split("step ")[1].split(",")[0])
     assert heard(tmp_path, 1) == ""
     assert resume.newest(RunDir(tmp_path / "run").checkpoints).state.step == step
-    assert len(complete(tmp_path / "run" / "checkpoints")) == 2  # of the epoch's end, and this one
+    # Of the epoch's end, and this one, unless it is the same.
+    assert len(complete(tmp_path / "run" / "checkpoints")) in (1, 2)
     assert [outcome.code for outcome in go_on(nursery, tmp_path, HOGWILD)] == [0, 0]
     assert vectors(tmp_path) == whole(HOGWILD)
 
