@@ -114,7 +114,7 @@ LAYERS = {
     "group": 2,
     "accord": 3,
     "rendezvous": 3,
-    "merging": 3,
+    "merging": 4,
     "shares": 7,
     "positions": 11,
     "record": 12,

@@ -65,7 +65,7 @@ def test_frequent_rows_are_merged_at_each_meeting_all_at_every_sixteenth():
     turns = []
 
     class Spy(Meetings):
-        def _merge_rows(self, values, base, weight_V):
+        def _merge_changed(self, values, base, weight_V):
             turns.append(len(values))
 
     meetings = Spy(Alone(), per_epoch=20, parts={"a": MergedRows(*torch.zeros(2, 64, 2), ones)})
@@ -274,7 +274,9 @@ def test_uses_of_a_row_are_those_of_the_steadied_optimizer():
 
 
 def test_one_process_merges_nothing():
-    merging = make_merging(Alone(), {}, words=10, sync_words=1, rates=None, uses=(), sums=True)
+    merging = make_merging(
+        Alone(), {}, is_still=None, words=10, sync_words=1, rates=None, uses=(), sums=True
+    )
     merging.begin(0)
     assert list(merging.due(0.5)) == [True]
     assert merging.told(sums=(1, torch.tensor(2.0)), first=(3,)) == [1.0, 2.0, 3.0]

@@ -173,13 +173,15 @@ class Peers:
 
     def _gather(self, values: Tensor) -> list[Tensor]:
         found = [torch.zeros_like(values) for _ in range(self.world.size)]
-        self._finish(dist.all_gather(found, values, async_op=True), pause_s=CALM_PAUSE_S)
+        self._finish(dist.all_gather(found, values, async_op=True), longest_pause_s=CALM_PAUSE_S)
         return found
 
-    def _finish(self, work: Any, *, pause_s: float = PAUSE_S) -> None:
+    def _finish(self, work: Any, *, longest_pause_s: float = PAUSE_S) -> None:
+        pause_s = PAUSE_S
         try:
             while not work.is_completed():
                 time.sleep(pause_s)
+                pause_s = min(1.1 * pause_s, longest_pause_s)
             work.wait()
         except RuntimeError as error:
             raise self._stopped(error) from error

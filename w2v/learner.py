@@ -151,6 +151,7 @@ def make_learner(
             rates=optimizer.rates,
             uses=uses_of(sampler, centers=_centers(corpus, sampler), objective=train.objective),
             sums=optimizer.sums,
+            is_still=lambda: not kernel.goes_on or torch.get_num_threads() == 1,
         ),
     )
 

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from w2v.group import Group
+from w2v.vocab import UNK_ID
 
 LEVELS = 4
 CURVATURE = 0.75  # sigma' * |row|^2 of a trained row, about: .15 * 5
@@ -40,6 +41,8 @@ MOST_REST = 0.999  # of a row's way in one use: where it has come to rest at onc
 FARTHEST = 1.75  # of a row's way in one merge; at 2 it swings for ever
 STATE = "optimizer."  # begins the names of an optimizer's tensors
 CHUNK_ROWS = 1 << 16  # that are merged at once: the buffers of a merge
+SURELY = 8.0  # uses on average, where nobody need ask whether a row was used at all
+NO_USES = torch.zeros(0)
 
 
 Numbers = Sequence[float | Tensor]
@@ -122,19 +125,35 @@ class Meetings:
 
     ends: Sequence[float] = (1.0,)
 
-    def __init__(self, group: Group, *, per_epoch: int, parts: Mapping[str, MergedRows]) -> None:
+    def __init__(
+        self,
+        group: Group,
+        *,
+        per_epoch: int,
+        parts: Mapping[str, MergedRows],
+        uses_V: Tensor = NO_USES,
+        is_still: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Plans the meetings of an epoch.
 
         Args:
             group: who meets.
             per_epoch: how often, at equal distances in each one's text.
             parts: what is merged, by name.
+            uses_V: of each row between two meetings, by one process; of unknown rows 0.
+            is_still: whether nobody trains while tables are merged, as kernels with threads do.
         """
         self.met = 0
         self.per_epoch = per_epoch
-        self._group, self._parts = group, parts
-        most = max((len(part.values) for part in parts.values() if part.values.dim()), default=0)
+        self._group, self._is_still = group, is_still
+        self._rows = {name: part for name, part in parts.items() if part.values.dim()}
+        self._numbers = [part for name, part in parts.items() if name not in self._rows]
+        most = max((len(part.values) for part in self._rows.values()), default=0)
         self._waited_V = torch.zeros(most)  # meetings since a row was merged
+        self._uses_V = torch.cat([uses_V, torch.zeros(most - len(uses_V))])
+        of_a_row = sum(part.base[0].numel() for part in self._rows.values())
+        device = next((part.base.device for part in self._rows.values()), None)
+        self._moved = torch.empty(min(most, CHUNK_ROWS) * of_a_row, device=device)
 
     def begin(self, met: int) -> None:
         """Begins an epoch; see `Merging`."""
@@ -155,20 +174,29 @@ class Meetings:
         self._waited_V += 1
         num_rows = len(self._waited_V)
         turn = num_rows if whole else ceil(num_rows / 2 ** (LEVELS - self.level()))
-        for part in self._parts.values():
-            weight_V = part.weight(lr, self._waited_V[:turn]).to(part.values.device)
-            if part.values.dim() == 0:
-                if whole:
-                    self._merge_rows(part.values[None], part.base[None], weight_V[:1])
-                continue
-            for start in range(0, turn, CHUNK_ROWS):
-                end = min(start + CHUNK_ROWS, turn)
-                self._merge_rows(part.values[start:end], part.base[start:end], weight_V[start:end])
-        self._waited_V[:turn] = 0
+        waited_V = self._waited_V[:turn]
+        weights = {
+            name: part.weight(lr, waited_V).to(part.base.device)
+            for name, part in self._rows.items()
+        }
+        seldom_V = self._uses_V[:turn] * waited_V < SURELY
+        used = int(seldom_V.nonzero()[0]) if seldom_V.any() else turn
+        for start in range(0, used, CHUNK_ROWS):
+            self._merge_all(start, min(start + CHUNK_ROWS, used), weights)
+        for start in range(used, turn, CHUNK_ROWS):
+            end = min(start + CHUNK_ROWS, turn)
+            for name, part in self._rows.items():
+                rows = part.values[start:end], part.base[start:end]
+                self._merge_changed(*rows, weights[name][start:end])
+        if whole:
+            for part in self._numbers:
+                weight_V = part.weight(lr, torch.ones(1))
+                self._merge_changed(part.values[None], part.base[None], weight_V)
+        waited_V.zero_()
 
     def rebase(self) -> None:
         """Begins anew from the tables; see `Merging`."""
-        for part in self._parts.values():
+        for part in (*self._rows.values(), *self._numbers):
             part.base.copy_(part.values)
 
     def hear(self, *, signal: int, is_late: bool) -> Heard:
@@ -184,8 +212,28 @@ class Meetings:
         found: list[float] = self._group.total(torch.tensor(numbers, dtype=torch.float64)).tolist()
         return found
 
-    def _merge_rows(self, values: Tensor, base: Tensor, weight_V: Tensor) -> None:
-        """Merges rows that are numbers or vectors; other threads may train on them meanwhile."""
+    def _merge_all(self, start: int, end: int, weights: Mapping[str, Tensor]) -> None:
+        """Merges the rows between, of all tensors in one message: each was surely used."""
+        is_still, moves, size = self._is_still(), {}, 0
+        for name, part in self._rows.items():
+            base = part.base[start:end]
+            moves[name] = self._moved[size : size + base.numel()].view(base.shape)
+            size += base.numel()
+            torch.sub(part.values[start:end], base, out=moves[name])
+        before = None if is_still else self._moved[:size].clone()
+        self._group.total(self._moved[:size])
+        for name, part in self._rows.items():
+            base, values = part.base[start:end], part.values[start:end]
+            base.add_(moves[name].mul_(_beside(weights[name][start:end], base)))
+            if is_still:
+                values.copy_(base)
+        if before is not None:  # what threads added since stays
+            self._moved[:size].sub_(before)
+            for name, part in self._rows.items():
+                part.values[start:end].add_(moves[name])
+
+    def _merge_changed(self, values: Tensor, base: Tensor, weight_V: Tensor) -> None:
+        """Merges those rows, or numbers, that changed anywhere; threads may train meanwhile."""
         mine = values.clone()
         moved = mine - base
         changed_V = (moved != 0).reshape(len(moved), -1).any(1)
@@ -193,12 +241,16 @@ class Meetings:
         if len(at_U) == 0:
             return
         moved = self._group.total(moved[at_U])
-        weight_U = weight_V[at_U].reshape(-1, *[1] * (values.dim() - 1))
-        merged = base[at_U] + moved * weight_U
+        merged = base[at_U] + moved * _beside(weight_V[at_U], moved)
         base[at_U] = merged
         mine, now = mine[at_U], values[at_U]
         # What a thread added since is kept; untouched numbers are the same in all processes.
         values[at_U] = torch.where(now == mine, merged, now + (merged - mine))
+
+
+def _beside(weight_V: Tensor, rows: Tensor) -> Tensor:
+    """The weights, to be multiplied with rows."""
+    return weight_V.reshape(-1, *[1] * (rows.dim() - 1))
 
 
 def blend(uses: Tensor, rate: Tensor, size: int) -> Tensor:
@@ -217,6 +269,7 @@ def make_merging(
     rates: Callable[[float, Mapping[str, Tensor]], tuple[Tensor, Tensor]],
     uses: tuple[Tensor, Tensor],
     sums: bool,
+    is_still: Callable[[], bool],
 ) -> Merging:
     """How the processes of a group come to one model.
 
@@ -230,6 +283,7 @@ def make_merging(
             with these tensors of the optimizer.
         uses: of each row of both tables (V,) in an epoch, by all processes.
         sums: the optimizer's tensors add up what each process saw; else they are averages.
+        is_still: whether nobody trains while tables are merged.
     """
     size = group.world.size
     if size == 1:
@@ -253,6 +307,10 @@ def make_merging(
     weights = {"center": of_table(0), "context": of_table(1)}
     parts = {
         name: MergedRows(values, values.clone(), weights.get(name, of_state))
-        for name, values in sorted(tensors.items(), key=lambda item: item[0] in weights)
-    }  # the optimizer's first: tables are weighed by what it has seen until now
-    return Meetings(group, per_epoch=per_epoch, parts=parts)
+        for name, values in tensors.items()
+    }
+    least_V = NO_USES
+    if parts:
+        least_V = torch.minimum(*uses_V)
+        least_V[UNK_ID] = torch.inf  # never used, and the first: it goes with those behind it
+    return Meetings(group, per_epoch=per_epoch, parts=parts, uses_V=least_V, is_still=is_still)

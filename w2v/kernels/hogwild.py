@@ -160,7 +160,9 @@ def prepare(
     return train_span
 
 
-KERNEL = Kernel(prepare, row_multiple=LANES, span_words=SPAN_WORDS, sync_words=SYNC_WORDS)
+KERNEL = Kernel(
+    prepare, row_multiple=LANES, span_words=SPAN_WORDS, sync_words=SYNC_WORDS, goes_on=True
+)
 
 
 def _kernel(

@@ -50,3 +50,4 @@ class Kernel(NamedTuple):
     row_multiple: int  # table rows lie a multiple of so many floats apart
     span_words: int  # ids of a span, at most
     sync_words: int  # ids of all of several processes between two merges, by default
+    goes_on: bool = False  # its threads train on while a step is told
