@@ -27,6 +27,10 @@ class ThreadGroup:
     def total(self, values):
         return values.copy_(sum(self._exchange(values.clone())))
 
+    def begin_total(self, values):
+        done = self.total(values)
+        return lambda: done
+
     def most(self, values):
         return values.copy_(torch.stack(self._exchange(values.clone())).amax(0))
 

@@ -143,6 +143,33 @@ def test_rows_that_changed_nowhere_keep_their_bytes():
     assert (found != base).any(1).nonzero()[:, 0].tolist() == [3, 400]
 
 
+def test_rows_that_are_surely_used_arrive_at_the_next_meeting():
+    """Two rows of two processes, merged in part at the first meeting, whole at the epoch's end."""
+
+    def one(group):
+        table, base = torch.zeros(32, 1), torch.zeros(32, 1)
+        parts = {"a": MergedRows(table, base, lambda lr, waited_V: 0.5 * waited_V / waited_V)}
+        uses_V = torch.full((32,), 100.0)
+        meetings = Meetings(group, per_epoch=3, parts=parts, uses_V=uses_V)
+        meetings.begin(0)
+        seen = []
+        for step, share in enumerate((1 / 3, 2 / 3)):
+            table += 1.0 + group.world.rank + step
+            for whole in meetings.due(share):
+                meetings.merge(0.1, whole=whole)
+            seen.append(table[[0, 2, 4], 0].tolist())
+        table += 1.0
+        meetings.merge(0.1, whole=True)
+        assert torch.equal(table, base)
+        return seen, table[[0, 2, 4], 0].tolist()
+
+    (first, end), (second, other_end) = together(2, one)
+    # Rows 0 and 1 are sent at the first meeting, 0 to 3 at the second; each adds half the sum.
+    assert first == [[1.0, 1.0, 1.0], [1.0 + 2 + (1.5 - 1), 3.0, 3.0]]
+    assert second == [[2.0, 2.0, 2.0], [2.0 + 3 + (1.5 - 2), 5.0, 5.0]]
+    assert end == other_end == [1.5 + 2.5 + 1, (3 + 5) / 2 + 1, (3 + 5) / 2 + 1]
+
+
 def test_what_another_thread_adds_meanwhile_stays():
     class Busy(Alone):
         def total(self, values):

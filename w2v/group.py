@@ -48,6 +48,9 @@ class Group(Protocol):
     def total(self, values: Tensor) -> Tensor:
         """Adds up the values of all processes, in place; returns them."""
 
+    def begin_total(self, values: Tensor) -> Callable[[], Tensor]:
+        """Begins `total`; what it returns waits for the sum."""
+
     def most(self, values: Tensor) -> Tensor:
         """The greatest of all processes' values, in place; returns them."""
 
@@ -78,6 +81,10 @@ class Alone:
     def total(self, values: Tensor) -> Tensor:
         """The values."""
         return values
+
+    def begin_total(self, values: Tensor) -> Callable[[], Tensor]:
+        """The values, later."""
+        return lambda: values
 
     def most(self, values: Tensor) -> Tensor:
         """The values."""
@@ -128,8 +135,17 @@ class Peers:
 
     def total(self, values: Tensor) -> Tensor:
         """The sum; see `Group`. Raises `PeerError`."""
-        self._finish(dist.all_reduce(values, group=self._prompt, async_op=True))
-        return values
+        return self.begin_total(values)()
+
+    def begin_total(self, values: Tensor) -> Callable[[], Tensor]:
+        """The sum, later; see `Group`. Raises `PeerError`."""
+        work = dist.all_reduce(values, group=self._prompt, async_op=True)
+
+        def wait() -> Tensor:
+            self._finish(work)
+            return values
+
+        return wait
 
     def most(self, values: Tensor) -> Tensor:
         """The greatest; see `Group`. Raises `PeerError`."""

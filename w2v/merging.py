@@ -4,7 +4,8 @@ A group, a learner's tensors and how often rows are used enter; the tables chang
 process trains alone for `sync_words` words, then all meet. The most frequent rows are merged each
 time, twice as many every second time, and so on: all rows every 2**LEVELS-th time, and at an
 epoch's end. Words are numbered by frequency, so that "the most frequent" are the first rows. Only
-rows that changed anywhere travel.
+rows that changed anywhere travel. Training goes on while they do, but for the merges of all rows:
+what the others did then arrives at the next meeting.
 
 A row that was R after its last merge is now R + d_p in process p. If each process used it seldom,
 one with all the text would have added up the d_p. If each used it so often that it has come to
@@ -120,6 +121,13 @@ class MergedRows(NamedTuple):
     weight: Callable[[float, Tensor], Tensor]
 
 
+class _Message(NamedTuple):
+    """The steps of some rows on their way to becoming sums."""
+
+    wait: Callable[[], Tensor]
+    parts: list[tuple[MergedRows, Tensor, Tensor, Tensor]]  # rows, sums, own steps, weights
+
+
 class Meetings:
     """Of several processes; the tables may be merged, or be equal all the time."""
 
@@ -153,7 +161,9 @@ class Meetings:
         self._uses_V = torch.cat([uses_V, torch.zeros(most - len(uses_V))])
         of_a_row = sum(part.base[0].numel() for part in self._rows.values())
         device = next((part.base.device for part in self._rows.values()), None)
-        self._moved = torch.empty(min(most, CHUNK_ROWS) * of_a_row, device=device)
+        room = min(most, CHUNK_ROWS) * of_a_row
+        self._moved, self._own = torch.empty(2, room, device=device)
+        self._sent: _Message | None = None
 
     def begin(self, met: int) -> None:
         """Begins an epoch; see `Merging`."""
@@ -170,7 +180,14 @@ class Meetings:
         return min((self.met & -self.met).bit_length() - 1, LEVELS)
 
     def merge(self, lr: float, *, whole: bool) -> None:
-        """Merges the rows whose turn it is. Raises `PeerError`."""
+        """Takes in the merge before, and begins that of the rows whose turn it is.
+
+        The sums are on their way while training goes on; those of all rows are waited for.
+
+        Raises:
+            PeerError: another process stopped.
+        """
+        self._receive()
         self._waited_V += 1
         num_rows = len(self._waited_V)
         turn = num_rows if whole else ceil(num_rows / 2 ** (LEVELS - self.level()))
@@ -181,14 +198,19 @@ class Meetings:
         }
         seldom_V = self._uses_V[:turn] * waited_V < SURELY
         used = int(seldom_V.nonzero()[0]) if seldom_V.any() else turn
-        for start in range(0, used, CHUNK_ROWS):
-            self._merge_all(start, min(start + CHUNK_ROWS, used), weights)
         for start in range(used, turn, CHUNK_ROWS):
             end = min(start + CHUNK_ROWS, turn)
             for name, part in self._rows.items():
                 rows = part.values[start:end], part.base[start:end]
                 self._merge_changed(*rows, weights[name][start:end])
+        for start in range(0, used, CHUNK_ROWS):
+            self._receive()  # there is one message on its way at a time
+            self._send(start, min(start + CHUNK_ROWS, used), weights)
         if whole:
+            self._receive()
+            for part in self._rows.values():
+                if self._is_still():  # else threads have gone on
+                    part.values[:used] = part.base[:used]
             for part in self._numbers:
                 weight_V = part.weight(lr, torch.ones(1))
                 self._merge_changed(part.values[None], part.base[None], weight_V)
@@ -212,25 +234,28 @@ class Meetings:
         found: list[float] = self._group.total(torch.tensor(numbers, dtype=torch.float64)).tolist()
         return found
 
-    def _merge_all(self, start: int, end: int, weights: Mapping[str, Tensor]) -> None:
-        """Merges the rows between, of all tensors in one message: each was surely used."""
-        is_still, moves, size = self._is_still(), {}, 0
+    def _send(self, start: int, end: int, weights: Mapping[str, Tensor]) -> None:
+        """Begins to merge the rows between, of all tensors at once: each was surely used."""
+        parts, size = {}, 0
         for name, part in self._rows.items():
             base = part.base[start:end]
-            moves[name] = self._moved[size : size + base.numel()].view(base.shape)
-            size += base.numel()
-            torch.sub(part.values[start:end], base, out=moves[name])
-        before = None if is_still else self._moved[:size].clone()
-        self._group.total(self._moved[:size])
-        for name, part in self._rows.items():
-            base, values = part.base[start:end], part.values[start:end]
-            base.add_(moves[name].mul_(_beside(weights[name][start:end], base)))
-            if is_still:
-                values.copy_(base)
-        if before is not None:  # what threads added since stays
-            self._moved[:size].sub_(before)
-            for name, part in self._rows.items():
-                part.values[start:end].add_(moves[name])
+            place = slice(size, size := size + base.numel())
+            moved, own = (of[place].view(base.shape) for of in (self._moved, self._own))
+            torch.sub(part.values[start:end], base, out=moved)
+            own.copy_(moved)
+            rows = part._replace(values=part.values[start:end], base=base)
+            parts[name] = rows, moved, own, _beside(weights[name][start:end], base)
+        self._sent = _Message(self._group.begin_total(self._moved[:size]), list(parts.values()))
+
+    def _receive(self) -> None:
+        """Waits for the sums that are on their way, and adds what others did to the rows."""
+        if self._sent is None:
+            return
+        self._sent.wait()
+        for rows, moved, own, weight in self._sent.parts:
+            rows.base.add_(moved.mul_(weight))
+            rows.values.add_(moved.sub_(own))  # what was trained since stays
+        self._sent = None
 
     def _merge_changed(self, values: Tensor, base: Tensor, weight_V: Tensor) -> None:
         """Merges those rows, or numbers, that changed anywhere; threads may train meanwhile."""
