@@ -16,7 +16,16 @@ from w2v.errors import DataError
 from w2v.group import Alone
 from w2v.kernels import bmm
 from w2v.learner import make_learner
-from w2v.merging import CURVATURE, FARTHEST, LEVELS, Meetings, MergedRows, blend, make_merging
+from w2v.merging import (
+    CURVATURE,
+    FARTHEST,
+    LEVELS,
+    MOST_DELAYED,
+    Meetings,
+    MergedRows,
+    blend,
+    make_merging,
+)
 from w2v.optimizers import uses_of
 from w2v.sentences import Sentences, shards
 from w2v.vocab import Vocab
@@ -32,18 +41,22 @@ def ones(lr, waited_V):
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 64])
 @pytest.mark.parametrize("uses", [1, 4, 40])
 def test_merged_steps_settle_whatever_the_number_of_processes(size, uses):
-    """A quantity that each use moves by h of what is left of its way, with merges between."""
-    rate, at = 0.2, 0.0
+    """A number that each use moves by h of what is left of its way to 1, in equal processes."""
+    rate, base, mine, on_its_way = 0.2, 0.0, 0.0, 0.0
     weight = float(blend(torch.tensor(float(uses)), torch.tensor(rate), size))
-    before = 1.0
-    for _ in range(30):
-        mine = at
+    errors = []
+    for _ in range(120):
         for _ in range(uses):
             mine += rate * CURVATURE * (1.0 - mine)
-        at += weight * size * (mine - at)
-        assert abs(1.0 - at) < max(before, 1e-9)
-        before = abs(1.0 - at)
-    assert at == pytest.approx(1.0, abs=0.01)
+        if size > MOST_DELAYED:
+            on_its_way = mine - base
+        base += weight * size * on_its_way
+        mine += weight * size * on_its_way - on_its_way
+        if size <= MOST_DELAYED:
+            on_its_way = mine - base
+        errors.append(abs(1.0 - mine))
+    assert errors[-1] < 1e-3
+    assert max(errors) <= 1.0
 
 
 def test_rare_rows_add_up_and_those_at_rest_go_as_far_as_is_safe():
@@ -84,7 +97,8 @@ def test_frequent_rows_are_merged_at_each_meeting_all_at_every_sixteenth():
 
 @given(st.integers(1, 200), st.lists(st.floats(0, 1), max_size=8))
 def test_meetings_are_as_many_in_whatever_steps_a_process_goes(per_epoch, shares):
-    meetings = Meetings(Alone(), per_epoch=per_epoch, parts={})
+    rows = MergedRows(*torch.zeros(2, 1, 1), ones)
+    meetings = Meetings(Alone(), per_epoch=per_epoch, parts={"a": rows})
     meetings.begin(0)
     found = [whole for share in (*sorted(shares), 1.0) for whole in meetings.due(share)]
     assert len(found) == per_epoch - 1
@@ -222,11 +236,12 @@ def learner_in(group, config, corpus, kernel=bmm.KERNEL, **distributed):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "adam"])
 def test_two_processes_tell_the_same_and_end_with_the_same_tables(optimizer):
-    corpus, config = corpus_of(*[30] * 40), config_of(optimizer=optimizer, lr=0.05)
+    corpus = corpus_of(*[30] * 20, *[7] * 60)  # the second process's steps end elsewhere
+    config = config_of(optimizer=optimizer, lr=0.05, lr_schedule="linear")
 
     def one(group):
         learner = learner_in(group, config, corpus, sync_words=50)
-        assert learner.merging.per_epoch == 12
+        assert learner.merging.per_epoch == 10
         found = list(loop.reports(learner, corpus, config.train))
         return found, {name: tensor.clone() for name, tensor in learner.tensors().items()}
 
@@ -240,7 +255,7 @@ def test_two_processes_tell_the_same_and_end_with_the_same_tables(optimizer):
     whole = list(loop.reports(alone, corpus, config.train))
     ended = [[r for r in reports if r.epoch_ended] for reports in (first, whole)]
     assert [r.words for r in ended[0]] == [r.words for r in ended[1]]
-    assert [r.centers for r in ended[0]] == [r.centers for r in ended[1]] == [1200, 1200]
+    assert [r.centers for r in ended[0]] == [r.centers for r in ended[1]] == [1020, 1020]
     assert ended[0][-1].loss == pytest.approx(ended[1][-1].loss, abs=0.1)
 
 
@@ -302,7 +317,15 @@ def test_uses_of_a_row_are_those_of_the_steadied_optimizer():
 
 def test_one_process_merges_nothing():
     merging = make_merging(
-        Alone(), {}, is_still=None, words=10, sync_words=1, rates=None, uses=(), sums=True
+        Alone(),
+        {},
+        is_still=None,
+        words=10,
+        sync_words=1,
+        step_words=0,
+        rates=None,
+        uses=(),
+        sums=True,
     )
     merging.begin(0)
     assert list(merging.due(0.5)) == [True]

@@ -120,7 +120,6 @@ class Peers:
         self.world, self._store = world, store
         self._prompt: dist.ProcessGroup | None = None
         self._await_all()
-        # A wait has its own end; torch's, which may end the process, comes later.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
             dist.init_process_group(
@@ -128,8 +127,9 @@ class Peers:
                 store=PrefixStore("torch", store),
                 rank=world.rank,
                 world_size=world.size,
-                timeout=timedelta(seconds=PATIENT_S),
+                timeout=timedelta(seconds=JOIN_S),
             )
+            self._patient = dist.new_group(timeout=timedelta(seconds=PATIENT_S))
         except RuntimeError as error:
             raise self._stopped(error) from error
 
@@ -189,7 +189,10 @@ class Peers:
 
     def _gather(self, values: Tensor) -> list[Tensor]:
         found = [torch.zeros_like(values) for _ in range(self.world.size)]
-        self._finish(dist.all_gather(found, values, async_op=True), longest_pause_s=CALM_PAUSE_S)
+        self._finish(
+            dist.all_gather(found, values, group=self._patient, async_op=True),
+            longest_pause_s=CALM_PAUSE_S,
+        )
         return found
 
     def _finish(self, work: Any, *, longest_pause_s: float = PAUSE_S) -> None:

@@ -147,7 +147,9 @@ def make_learner(
             group,
             {} if shares.size > 1 else _trained(tables, optimizer),
             words=feed.num_words if world.size == 1 else len(corpus.train.ids_N) / world.size,
-            sync_words=distributed.sync_words or max(1, kernel.sync_words // group.world.size),
+            sync_words=distributed.sync_words
+            or max(kernel.step_words, kernel.sync_words // group.world.size),
+            step_words=kernel.step_words if distributed.sync_words is None else 0,
             rates=optimizer.rates,
             uses=uses_of(sampler, centers=_centers(corpus, sampler), objective=train.objective),
             sums=optimizer.sums,

@@ -104,7 +104,8 @@ def reports(
         merging.begin(met)
         for done in chain(_passed(epoch, learner, section, skip=start.steps), merging.ends):
             for whole in merging.due(done):
-                merging.merge(_rate(section, epoch.number - 1 + done), whole=whole)
+                rate = _rate(section, epoch.number - 1 + merging.place(done))
+                merging.merge(rate, whole=whole)
                 is_late = time.perf_counter() - reported_at >= REPORT_EVERY_S
                 if whole and any(merging.hear(signal=asked(), is_late=is_late)):
                     yield report(ended=False)
@@ -152,14 +153,14 @@ def _report(
     ended: bool,
 ) -> Report:
     """Adds up the sums of all processes, read from the device, and checks that all is finite."""
-    now = time.perf_counter()
+    centers, loss_sum = int(epoch.centers), float(epoch.loss_sum)  # which waits for the device
     # A sum is finite unless a number is not, or the numbers have left all reason.
     tables = sum(float(whole_sum(table.detach())) for table in learner.model.parameters())
-    counted, first = (
-        (epoch.centers, epoch.all_steps, learner.feed.num_words, epoch.ids, epoch.loss_sum, tables),
-        (now - epoch.began, now - began),
+    now = time.perf_counter()
+    told = learner.merging.told(
+        sums=(centers, epoch.all_steps, learner.feed.num_words, epoch.ids, loss_sum, tables),
+        first=(now - epoch.began, now - began),
     )
-    told = learner.merging.told(sums=counted, first=first)
     centers, steps, all_ids = map(int, told[:3])
     ids, loss_sum, tables, seconds, run_seconds = told[3:]
     step = before + steps

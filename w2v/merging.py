@@ -4,8 +4,8 @@ A group, a learner's tensors and how often rows are used enter; the tables chang
 process trains alone for `sync_words` words, then all meet. The most frequent rows are merged each
 time, twice as many every second time, and so on: all rows every 2**LEVELS-th time, and at an
 epoch's end. Words are numbered by frequency, so that "the most frequent" are the first rows. Only
-rows that changed anywhere travel. Training goes on while they do, but for the merges of all rows:
-what the others did then arrives at the next meeting.
+rows that changed anywhere travel, or were surely used. Between two processes training goes on while
+they do, but for the merges of all rows: what the other did then arrives at the next meeting.
 
 A row that was R after its last merge is now R + d_p in process p. If each process used it seldom,
 one with all the text would have added up the d_p. If each used it so often that it has come to
@@ -27,7 +27,7 @@ U = rows that changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import NamedTuple, Protocol
 
 import torch
@@ -40,7 +40,9 @@ LEVELS = 4
 CURVATURE = 0.75  # sigma' * |row|^2 of a trained row, about: .15 * 5
 MOST_REST = 0.999  # of a row's way in one use: where it has come to rest at once
 FARTHEST = 1.75  # of a row's way in one merge; at 2 it swings for ever
+MOST_DELAYED = 2  # processes whose sums may arrive a meeting later; those of more would diverge
 STATE = "optimizer."  # begins the names of an optimizer's tensors
+SQUARES = "_exp_avg_sq"  # ends the names of Adam's averages of squares
 CHUNK_ROWS = 1 << 16  # that are merged at once: the buffers of a merge
 SURELY = 8.0  # uses on average, where nobody need ask whether a row was used at all
 NO_USES = torch.zeros(0)
@@ -71,6 +73,9 @@ class Merging(Protocol):
         The end of an epoch, where all rows are merged, is none of them.
         """
 
+    def place(self, share: float) -> float:
+        """The share of the epoch that a meeting stands for, the same in all processes."""
+
     def merge(self, lr: float, *, whole: bool) -> None:
         """Merges rows; alone, nothing."""
 
@@ -97,6 +102,10 @@ class NoMerging:
         """Now."""
         yield True
 
+    def place(self, share: float) -> float:
+        """What is passed."""
+        return share
+
     def merge(self, lr: float, *, whole: bool) -> None:
         """The tables are one."""
 
@@ -119,6 +128,7 @@ class MergedRows(NamedTuple):
     base: Tensor  # as all had it after the last merge
     # g of the first rows: of the learning rate, and of the meetings that each has waited (V,)
     weight: Callable[[float, Tensor], Tensor]
+    least: float = -inf  # that a number can be; rounding of an average may fall below
 
 
 class _Message(NamedTuple):
@@ -154,9 +164,13 @@ class Meetings:
         self.met = 0
         self.per_epoch = per_epoch
         self._group, self._is_still = group, is_still
-        self._rows = {name: part for name, part in parts.items() if part.values.dim()}
-        self._numbers = [part for name, part in parts.items() if name not in self._rows]
-        most = max((len(part.values) for part in self._rows.values()), default=0)
+        by_dim = [
+            {name: part for name, part in parts.items() if part.values.dim() == dim}
+            for dim in range(3)
+        ]
+        self._numbers, self._sums, self._rows = by_dim
+        both = (*self._rows.values(), *self._sums.values())
+        most = max((len(part.values) for part in both), default=0)
         self._waited_V = torch.zeros(most)  # meetings since a row was merged
         self._uses_V = torch.cat([uses_V, torch.zeros(most - len(uses_V))])
         of_a_row = sum(part.base[0].numel() for part in self._rows.values())
@@ -173,7 +187,11 @@ class Meetings:
         """Meetings that are due; see `Merging`."""
         while self.met + 1 < self.per_epoch and self.met + 1 <= share * self.per_epoch:
             self.met += 1
-            yield self.level() == LEVELS
+            yield not len(self._waited_V) or self.level() == LEVELS
+
+    def place(self, share: float) -> float:
+        """Where the plan has this meeting; see `Merging`."""
+        return self.met / self.per_epoch
 
     def level(self) -> int:
         """Of this meeting: how often the number of merged rows is doubled."""
@@ -192,6 +210,9 @@ class Meetings:
         num_rows = len(self._waited_V)
         turn = num_rows if whole else ceil(num_rows / 2 ** (LEVELS - self.level()))
         waited_V = self._waited_V[:turn]
+        for part in self._sums.values():  # first: tables are weighed by what all have seen
+            weight_V = part.weight(lr, waited_V).to(part.base.device)
+            self._merge_changed(part.values[:turn], part.base[:turn], weight_V)
         weights = {
             name: part.weight(lr, waited_V).to(part.base.device)
             for name, part in self._rows.items()
@@ -206,19 +227,20 @@ class Meetings:
         for start in range(0, used, CHUNK_ROWS):
             self._receive()  # there is one message on its way at a time
             self._send(start, min(start + CHUNK_ROWS, used), weights)
-        if whole:
+        if whole or self._group.world.size > MOST_DELAYED:
             self._receive()
+        if whole:
             for part in self._rows.values():
                 if self._is_still():  # else threads have gone on
                     part.values[:used] = part.base[:used]
-            for part in self._numbers:
-                weight_V = part.weight(lr, torch.ones(1))
+            for part in self._numbers.values():
+                weight_V = part.weight(lr, torch.ones(1)).to(part.base.device)
                 self._merge_changed(part.values[None], part.base[None], weight_V)
         waited_V.zero_()
 
     def rebase(self) -> None:
         """Begins anew from the tables; see `Merging`."""
-        for part in (*self._rows.values(), *self._numbers):
+        for part in (*self._rows.values(), *self._sums.values(), *self._numbers.values()):
             part.base.copy_(part.values)
 
     def hear(self, *, signal: int, is_late: bool) -> Heard:
@@ -255,6 +277,9 @@ class Meetings:
         for rows, moved, own, weight in self._sent.parts:
             rows.base.add_(moved.mul_(weight))
             rows.values.add_(moved.sub_(own))  # what was trained since stays
+            for of in (rows.base, rows.values):
+                if rows.least > -inf:
+                    of.clamp_(min=rows.least)
         self._sent = None
 
     def _merge_changed(self, values: Tensor, base: Tensor, weight_V: Tensor) -> None:
@@ -291,6 +316,7 @@ def make_merging(
     *,
     words: float,
     sync_words: int,
+    step_words: int,
     rates: Callable[[float, Mapping[str, Tensor]], tuple[Tensor, Tensor]],
     uses: tuple[Tensor, Tensor],
     sums: bool,
@@ -304,6 +330,7 @@ def make_merging(
             processes take the same steps.
         words: of each process's text, on average.
         sync_words: of these between two meetings, about.
+        step_words: of these that a kernel may train on before it can meet.
         rates: the rate of each row of both tables (V,), or of any row, at a learning rate and
             with these tensors of the optimizer.
         uses: of each row of both tables (V,) in an epoch, by all processes.
@@ -314,7 +341,8 @@ def make_merging(
     if size == 1:
         return NoMerging()
     per_epoch = max(1, round(words / sync_words))
-    uses_V = [of_V.cpu() / (size * per_epoch) for of_V in uses]
+    interval = max(1 / per_epoch, min(1.0, step_words / words)) / size
+    uses_V = [of_V.cpu() * interval for of_V in uses]
 
     def of_table(at: int) -> Callable[[float, Tensor], Tensor]:
         def weight(lr: float, waited_V: Tensor) -> Tensor:
@@ -330,12 +358,16 @@ def make_merging(
         return torch.full_like(waited_V, 1.0 if sums else 1.0 / size)
 
     weights = {"center": of_table(0), "context": of_table(1)}
+    squares = [name for name in tensors if name.endswith(SQUARES)]
     parts = {
-        name: MergedRows(values, values.clone(), weights.get(name, of_state))
+        name: MergedRows(
+            values, values.clone(), weights.get(name, of_state), 0.0 if name in squares else -inf
+        )
         for name, values in tensors.items()
     }
     least_V = NO_USES
     if parts:
         least_V = torch.minimum(*uses_V)
+        group.spread(least_V)  # what is sent must not hang on how a host rounds
         least_V[UNK_ID] = torch.inf  # never used, and the first: it goes with those behind it
     return Meetings(group, per_epoch=per_epoch, parts=parts, uses_V=least_V, is_still=is_still)

@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from torch.distributed import (  # type: ignore[attr-defined]
@@ -43,9 +43,9 @@ def joined(world: World) -> Iterator[Group]:
     except PeerError:
         raise
     except W2VError as error:
+        group.tell(error)
         if not error.is_told and not world.is_first:
             error.args = (f"rank {world.rank}: {error}",)
-        group.tell(error)
         raise
     else:
         group.close()
@@ -63,8 +63,9 @@ def join(world: World) -> Group:
     # What gloo and the store would say themselves is said by us.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     log.info("process %d of %d, at %s:%d", world.rank, world.size, world.address, world.port)
+    store = _store(world)
     _choose_interface(world.address)
-    return Peers(world, PrefixStore(f"w2v/{world.restarts}", _store(world)))
+    return Peers(world, PrefixStore(f"w2v/{world.restarts}", store))
 
 
 def _store(world: World) -> Store:
@@ -127,7 +128,7 @@ def _choose_interface(address: str) -> None:
     kind, _, _, _, place = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
     if kind != socket.AF_INET:
         return
-    with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+    with socket.socket(kind, socket.SOCK_DGRAM) as probe, suppress(OSError):  # no way: gloo tells
         probe.connect(place)  # sends nothing: the system only chooses the way
         own = probe.getsockname()[0]
         for _, name in socket.if_nameindex():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from w2v.configfile import Loaded
     from w2v.group import Group
     from w2v.record import Run
+    from w2v.world import World
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +50,19 @@ def train(
     set_verbosity(quiet=quiet, silent=not world.is_first)
     if not world.is_first:
         signals.silence()
-    if resume and force:
-        raise ConfigError("--resume goes on with a run, --force replaces it: choose one")
     asked = Asked(
         config, tuple(settings or ()), {"train.device": device, "output.run": run},
         force=force, resume=resume, dry_run=dry_run, quiet=quiet,
     )  # fmt: skip
     if world.size == 1:
-        _train(asked, _loaded(asked), None)
+        _train(asked, _loaded(asked), world)
         return
     from w2v import rendezvous  # torch takes seconds: only once it is known to be needed
 
     with rendezvous.joined(world) as group:
         from w2v.accord import agree
 
-        _train(asked, agree(group, lambda: _loaded(asked)), group)
+        _train(asked, agree(group, lambda: _loaded(asked)), world, group)
 
 
 class Asked(NamedTuple):
@@ -81,19 +80,22 @@ class Asked(NamedTuple):
 def _loaded(asked: Asked) -> "Loaded":
     from w2v.configfile import load_config
 
+    if asked.resume and asked.force:
+        raise ConfigError("--resume goes on with a run, --force replaces it: choose one")
     loaded = load_config(asked.config, asked.settings, flags=asked.flags)
     log.info("config %s: %s", loaded.path, loaded.chosen)
     return loaded
 
 
-def _train(asked: Asked, loaded: "Loaded", group: "Group | None") -> None:
+def _train(asked: Asked, loaded: "Loaded", world: "World", group: "Group | None" = None) -> None:
     """Trains as it is asked for, alone or with the processes of a group."""
     from w2v import training  # torch takes seconds: only once the config is known to be right
     from w2v.cli.progress import download_bar
+    from w2v.group import Alone
     from w2v.runs import run_of
     from w2v.sources import data_folder
 
-    speaks = group is None or group.world.is_first
+    speaks = world.is_first
     folder = run_of(loaded.config, loaded.path).path
     with download_bar() if speaks else nullcontext() as bar:
         prepared = training.prepare_run(
@@ -103,7 +105,7 @@ def _train(asked: Asked, loaded: "Loaded", group: "Group | None") -> None:
             force=asked.force or asked.dry_run,
             resume=asked.resume,
             download_progress=bar,
-            group=group,
+            group=group or Alone(world),
         )
     if prepared is not None and asked.dry_run:
         if speaks:

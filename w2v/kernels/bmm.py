@@ -36,7 +36,7 @@ from w2v.shares import WHOLE, Shares
 from w2v.vocab import UNK_ID
 
 SPAN_WORDS = 1 << 20  # ids that are subsampled and shuffled together; PTB fits in one span
-SYNC_WORDS = 1 << 17  # of all processes between two merges
+SYNC_WORDS = 1 << 16  # of all processes between two merges
 STEP_CENTERS = 4096  # where the config leaves it open
 TELL_EVERY = 64  # steps on a GPU: their sums are handed over together
 

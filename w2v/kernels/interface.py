@@ -50,4 +50,5 @@ class Kernel(NamedTuple):
     row_multiple: int  # table rows lie a multiple of so many floats apart
     span_words: int  # ids of a span, at most
     sync_words: int  # ids of all of several processes between two merges, by default
+    step_words: int = 1 << 14  # ids that it may train on before it tells of a step
     goes_on: bool = False  # its threads train on while a step is told

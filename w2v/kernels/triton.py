@@ -193,7 +193,13 @@ class Trainer:
         return Tally(loss_sum, centers)
 
 
-KERNEL = Kernel(prepare, row_multiple=SECTOR, span_words=SPAN_WORDS, sync_words=SYNC_WORDS)
+KERNEL = Kernel(
+    prepare,
+    row_multiple=SECTOR,
+    span_words=SPAN_WORDS,
+    sync_words=SYNC_WORDS,
+    step_words=SPAN_WORDS,
+)
 
 
 def _tile(size: int, least: int) -> int:
