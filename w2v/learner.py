@@ -135,27 +135,21 @@ def make_learner(
         restraints=Restraints(frozen, model.max_norm, model.scale_grad_by_freq),
         **options,
     )
-    return Learner(
-        tables,
-        optimizer,
-        sampler,
-        train_span,
-        feed,
-        heldout=tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed),
-        frozen=frozen,
-        merging=make_merging(
-            group,
-            {} if shares.size > 1 else _trained(tables, optimizer),
-            words=feed.num_words if world.size == 1 else len(corpus.train.ids_N) / world.size,
-            sync_words=distributed.sync_words
-            or max(kernel.step_words, kernel.sync_words // group.world.size),
-            step_words=kernel.step_words if distributed.sync_words is None else 0,
-            rates=optimizer.rates,
-            uses=uses_of(sampler, centers=_centers(corpus, sampler), objective=train.objective),
-            sums=optimizer.sums,
-            is_still=lambda: not kernel.goes_on or torch.get_num_threads() == 1,
-        ),
+    kept_V = corpus.vocab.known_counts_V * sampler.keep_prob_V.cpu().numpy()
+    by_default = max(kernel.step_words, kernel.sync_words // group.world.size)
+    merging = make_merging(
+        group,
+        {} if shares.size > 1 else _trained(tables, optimizer),
+        words=len(corpus.train.ids_N) / world.size,
+        sync_words=distributed.sync_words or by_default,
+        step_words=kernel.step_words if distributed.sync_words is None else 0,
+        rates=optimizer.rates,
+        uses=uses_of(sampler, centers=float(kept_V.sum()), objective=train.objective),
+        sums=optimizer.sums,
+        is_still=lambda: not kernel.goes_on or torch.get_num_threads() == 1,
     )
+    heldout = tuple(Batch(*(part.to(device) for part in batch)) for batch in fixed)
+    return Learner(tables, optimizer, sampler, train_span, feed, heldout, frozen, merging)
 
 
 def _trained(model: SkipGram, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -163,12 +157,6 @@ def _trained(model: SkipGram, optimizer: Optimizer) -> dict[str, Tensor]:
     state = {f"{STATE}{name}": value for name, value in optimizer.state().items()}
     tables = {"center": model.center.weight, "context": model.context.weight}
     return {name: table.detach() for name, table in tables.items()} | state
-
-
-def _centers(corpus: Corpus, sampler: Sampler) -> float:
-    """The words that subsampling leaves of an epoch, on average."""
-    kept_V = corpus.vocab.known_counts_V * sampler.keep_prob_V.cpu().numpy()
-    return float(kept_V.sum())
 
 
 def heldout_batches(sentences: Sentences, sampler: Sampler) -> Iterator[Batch]:
