@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2v.corpus import Ids
+from w2v.sentences import Ids
 from w2v.draws import make_sampler
 from w2v.kernels.pieces import alias_table
 from w2v.model import SkipGram
