@@ -297,7 +297,7 @@ def test_another_builder_gets_a_folder_of_its_own(tmp_path):
         assert names(first) == ["step"]
         (first / "p").write_text("first")
     assert (target / "p").read_text() == "second"
-    assert names(tmp_path) == ["a", "key.unfinished"]
+    assert names(tmp_path) == ["a"]
 
 
 def test_another_users_unfinished_folder_is_left_alone(tmp_path, monkeypatch):

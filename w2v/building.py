@@ -86,9 +86,10 @@ def build(job: Job, folder: Path) -> Built:
             job.require_unchanged()
         return built
     except StorageError as error:
-        if folder.suffix != UNFINISHED or not segments or not can_go_on(folder):
+        if folder.suffix != UNFINISHED or not can_go_on(folder):
             raise
-        kept = f"{_told(segments)} of the text are kept in {folder}: start again to go on with them"
+        parts = f"{_told(segments)} of the text" if segments else "its parts"
+        kept = f"{parts} are kept in {folder}: start again to go on with them"
         hint = f"{error.hint}; {kept}" if error.hint else kept
         raise StorageError(str(error), hint=hint) from error
 

@@ -61,6 +61,7 @@ def atomic_folder(target: Path, *, proof: str, lasting: Lasting | None = None) -
             except OSError:
                 if not (target / proof).exists():
                     raise
+                shutil.rmtree(build, ignore_errors=True)  # nobody need go on with it
             fsync_folder(target.parent)
     except OSError as error:
         raise unwritable(target, error) from error
