@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2v import building, counting, segments, tokens
+from w2v.ahead import THREAD_NAME
 from w2v.corpus import prepare
 from w2v.errors import DataError, StorageError
 from w2v.files import TEMP_PREFIX
@@ -409,6 +411,77 @@ def test_what_another_process_builds_is_left_alone(tmp_path, small, monkeypatch)
         corpus = prepare(source, folder=tmp_path, **SETTINGS)
     assert contents(place) == before
     assert contents(tmp_path / "corpora" / corpus.digest[:16]) == expected
+
+
+@pytest.mark.parametrize("text", [TEXT, OTHER])  # of several segments, of one
+def test_a_corpus_that_only_lacks_its_name_is_not_built_again(
+    tmp_path, small, no_fsync, monkeypatch, caplog, text
+):
+    caplog.set_level(logging.INFO)
+    source, states = source_of(tmp_path, train=text), []
+
+    def rename(path, target, real=os.rename):
+        states.append(
+            shutil.copytree(tmp_path / "whole" / "corpora", tmp_path / "left" / "corpora")
+        )
+        real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", rename)
+        expected = prepared(source, tmp_path / "whole")
+    assert len(states) == 1
+    other = shutil.copytree(tmp_path / "left", tmp_path / "other")
+    counted = spied_segments(monkeypatch)
+    assert prepared(source, tmp_path / "left") == expected
+    assert counted == []
+    assert f"{UNFINISHED}: all of it is there" in caplog.text
+    caplog.clear()
+    assert prepared(source, other, max_size=2) != expected
+    assert sum(counted) == len(text.splitlines())
+    assert "damaged" not in caplog.text
+
+
+def test_a_full_disk_under_the_first_segment_leaves_no_reader(tmp_path, small, monkeypatch):
+    source = source_of(tmp_path, train=[TEXT, TEXT, TEXT])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tokens.TokenLog, "note", full)
+    with pytest.raises(StorageError) as error:
+        prepared(source, tmp_path)
+    assert error.traceback  # holds the frames, and what is in them
+    assert [thread for thread in threading.enumerate() if thread.name == THREAD_NAME] == []
+    assert "0 segment" not in str(error.value.hint)
+
+
+def test_what_is_encoded_in_full_is_not_told_as_no_segments(tmp_path, small, no_fsync, monkeypatch):
+    source = source_of(tmp_path, train=TEXT)
+
+    def fail(*_, **__):
+        raise StorageError("the disk fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_remove_others", fail_after(2, building._remove_others))
+        with pytest.raises(StorageError):
+            prepared(source, tmp_path)
+    monkeypatch.setattr(building, "_encode", fail)
+    with pytest.raises(StorageError) as error:
+        prepared(source, tmp_path)
+    assert "0 segment" not in str(error.value.hint)
+
+
+def fail_after(times, real):
+    """A function that fails from its so-manieth call on."""
+    calls = []
+
+    def call(*arguments):
+        calls.append(arguments)
+        if len(calls) >= times:
+            raise StorageError("the disk fails")
+        return real(*arguments)
+
+    return call
 
 
 @pytest.mark.parametrize("flock", [OSError("no locks here"), None])

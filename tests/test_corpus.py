@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import logging
@@ -283,6 +284,29 @@ def test_a_damaged_cache_is_built_anew(tmp_path, damage, name, caplog):
     assert folders(tmp_path) == [first.digest[:16]]
     if (name, damage) != ("corpus.json", Path.unlink):
         assert f"the corpus in {folder} is damaged: building it anew" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("name", ["corpus.json", "vocab.tsv", "train_ids.npy", "heldout_ids.npy"])
+def test_a_cache_that_cannot_be_read_just_now_is_kept(tmp_path, monkeypatch, number, name):
+    first = open_corpus(tmp_path, train="a b\n", heldout="a\n")
+    folder = tmp_path / "corpora" / first.digest[:16]
+    stamps = {path.name: path.stat() for path in folder.iterdir()}
+
+    def refusing(real):
+        def call(path, *arguments, **options):
+            if str(path) == str(folder / name):
+                raise OSError(number, os.strerror(number), str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing(Path.open))
+        patch.setattr(os, "open", refusing(os.open))
+        with pytest.raises(StorageError, match=rf"cannot read .*{name}: {os.strerror(number)}"):
+            open_corpus(tmp_path, train="a b\n", heldout="a\n")
+    assert {path.name: path.stat() for path in folder.iterdir()} == stamps
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"format": 1}', "[" * 100_000, "\0", "NaN"])

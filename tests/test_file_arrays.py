@@ -81,6 +81,14 @@ def test_threads_share_it(tmp_path):
     assert wrong == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no processes are forked there")
+def test_reading_moves_nothing_that_a_forked_process_shares(tmp_path):
+    mine = FileArray(saved(tmp_path, range(10), np.int64), np.int64)
+    place = os.lseek(mine._file.fileno(), 0, os.SEEK_CUR)
+    assert mine[7:].tolist() == [7, 8, 9]
+    assert os.lseek(mine._file.fileno(), 0, os.SEEK_CUR) == place
+
+
 def grow(path):
     with path.open("ab") as file:
         file.write(b"1234")
@@ -121,11 +129,10 @@ def test_a_file_that_is_removed_or_replaced_is_still_read(tmp_path):
 def test_a_disk_that_fails(tmp_path, monkeypatch):
     mine = FileArray(saved(tmp_path, range(10), np.int32), np.int32)
 
-    class Broken:
-        def seek(self, _):
-            raise OSError(5, "Input/output error")
+    def broken(*_):
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(mine, "_file", Broken())
+    monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(StorageError, match=r"cannot read .*numbers\.npy: Input/output error"):
         mine[:]
 

@@ -41,6 +41,35 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_what_was_there_stays_until_the_new_one_is_whole(tmp_path):
+    target = tmp_path / "folder"
+    build(target)
+
+    def fail():
+        with atomic_folder(target, proof="p"):
+            assert (target / "p").read_text() == "whole"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (target / "p").read_text() == "whole"
+    with atomic_folder(target, proof="p") as folder:
+        (folder / "p").write_text("new")
+    assert (target / "p").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_replaced_it_in_between_is_kept(tmp_path):
+    target = tmp_path / "folder"
+    build(target)
+    with atomic_folder(target, proof="p") as slow:
+        (slow / "p").write_text("slow")
+        with atomic_folder(target, proof="p") as fast:
+            (fast / "p").write_text("fast")
+    assert (target / "p").read_text() == "fast"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_folder_that_came_in_between_is_kept(tmp_path):
     target = tmp_path / "folder"
 
@@ -268,7 +297,20 @@ def test_another_builder_gets_a_folder_of_its_own(tmp_path):
         assert names(first) == ["step"]
         (first / "p").write_text("first")
     assert (target / "p").read_text() == "second"
+    assert names(tmp_path) == ["a"]
+
+
+def test_another_users_unfinished_folder_is_left_alone(tmp_path, monkeypatch):
+    stopped(tmp_path, step="1")
+    place = tmp_path / "key.unfinished"
+    (place / f"{TEMP_PREFIX}half").write_text("")
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != place and real(path, mode))
+    with atomic_folder(tmp_path / "a", proof="p", lasting=lasting(tmp_path)) as folder:
+        assert folder.name.startswith(TEMP_PREFIX)
+        (folder / "p").write_text("")
     assert names(tmp_path) == ["a", "key.unfinished"]
+    assert names(place) == [f"{TEMP_PREFIX}half", "step"]
 
 
 @pytest.mark.parametrize(("age_s", "stays"), [(0, True), (6 * 86_400, True), (8 * 86_400, False)])

@@ -15,6 +15,7 @@ from w2v import portable, survey
 from w2v.configfile import load_config
 from w2v.encoded import file_names
 from w2v.errors import ConfigError, DataError, StorageError
+from w2v.files import TEMP_PREFIX
 from w2v.rundir import RunDir
 from w2v.survey import open_corpus
 
@@ -226,6 +227,20 @@ def test_what_is_in_the_way(cli, tiny_options, tmp_path):
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+def test_a_link_is_followed_and_what_killed_copies_left_is_swept(cli, tiny_options, tmp_path):
+    (tmp_path / "far" / "shared").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "shared")
+    (tmp_path / "far" / f"{TEMP_PREFIX}stray").mkdir()
+    outcome = cli("corpus", "encode", "link", *tiny_options)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["shared"]
+    again = cli("corpus", "encode", "link", "--force", *tiny_options)
+    assert again.code == 0, again.err
+    assert (tmp_path / "link" / "corpus.json").is_file()
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["shared"]
+
+
 # --- damaged, or made by others ---------------------------------------------------------------
 
 
@@ -323,6 +338,21 @@ def with_text(name, text):
     return lambda folder: (folder / name).write_bytes(text)
 
 
+def npy(shape):
+    """A spectrum whose header says this shape."""
+    text = b"{'descr': '<i8', 'fortran_order': False, 'shape': " + shape + b", }\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(32)
+
+
+def words_of(*counts):
+    """A vocabulary of words that occur so often."""
+    return "\n".join(["<unk>\t1", *(f"w{i}\t{n}" for i, n in enumerate(counts)), ""]).encode()
+
+
+# Each falls, and their differences are positive where they wrap around.
+WRAPPING = np.array([0, 3, 2**63 - 1, -(2**63), -1, 8])
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -335,12 +365,27 @@ def with_text(name, text):
         (with_array("train_offsets.npy", np.array([-1, 3, 5, 8])), "offsets that never fall"),
         (with_array("train_offsets.npy", np.array([1, 3, 5, 8])), "expected offsets from 0 to 8"),
         (with_array("train_offsets.npy", np.array([0, 3])), "expected offsets from 0 to 8"),
+        (with_array("train_offsets.npy", WRAPPING), "offsets that never fall"),
         (with_array("heldout_offsets.npy", np.zeros(0, "<i8")), "heldout_offsets.npy: expected o"),
         (with_array("spectrum.npy", np.zeros((2, 3), "<i8")), "spectrum.npy: expected two columns"),
         (with_array("spectrum.npy", np.zeros((2, 2))), "spectrum.npy: expected int64"),
         (with_text("spectrum.npy", b"no array"), "spectrum.npy: no .npy file"),
         (with_text("vocab.tsv", b"red\t1\n"), "vocab.tsv: line 1: expected <unk>"),
+        (with_text("spectrum.npy", b"PK\x03\x04 no archive"), "spectrum.npy: no .npy file"),
+        (
+            with_text("spectrum.npy", npy(b"(%d, 2)" % 2**59)),
+            r"\(576460752303423488, 2\) numbers by i",
+        ),
+        (
+            with_text("spectrum.npy", npy(b"(%d, 2)" % 10**900)),
+            r"spectrum.npy: \(10{75},?$|spectrum.npy: \(10{78} numbers by",
+        ),
+        (with_text("spectrum.npy", npy(b"(-1, 2)")), r"spectrum.npy: \(-1, 2\) numbers by"),
+        (with_text("spectrum.npy", npy(b"-" * 9000 + b"1")), "spectrum.npy: no .npy file"),
         (with_text("vocab.tsv", b"<unk>\t1\n"), "vocab.tsv: expected words"),
+        (with_text("vocab.tsv", words_of(1, 1, 2, 1, 1, 1)), "vocab.tsv: expected counts that ne"),
+        (with_text("vocab.tsv", words_of(3, 2, 1, 1, 1, 1)), "vocab.tsv: counts of 9, but 8 ids"),
+        (with_text("vocab.tsv", words_of(*[10**18 - 1] * 6)), "vocab.tsv: its counts add up to m"),
         (with_text("vocab.tsv", b"<unk>\t1\nred\t0\n"), "vocab.tsv: expected words, each"),
         (with_text("vocab.tsv", b"\xff"), "vocab.tsv or dropped.tsv is not UTF-8"),
         (with_text("dropped.tsv", b"red"), "dropped.tsv: line 1: expected word"),
@@ -353,6 +398,17 @@ def test_a_folder_that_contradicts_itself(made, change, complaint, monkeypatch):
         monkeypatch.setattr(portable, "CHECKED_AT_ONCE", at_once)
         with pytest.raises(DataError, match=complaint):
             opened(made, *MADE_OPTIONS)
+
+
+def test_what_a_manifest_says_is_shown_in_part_and_on_one_line(made):
+    about = json.loads((made / "corpus.json").read_text())
+    about["sha256"]["vocab.tsv"] = "\x1b[2J\n" + "x" * 10_000
+    (made / "corpus.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match="checksum mismatch") as error:
+        opened(made, *MADE_OPTIONS)
+    assert 'corpus.json says "\\u001b[2J\\nxxx' in str(error.value)
+    assert len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -202,7 +202,7 @@ def test_another_rule_is_another_text(tmp_path, installation, monkeypatch):
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 64])
 def test_the_text_is_the_same_on_any_number_of_cores(installation, monkeypatch, cores):
-    monkeypatch.setattr(pydoc.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(pydoc, "usable_cores", lambda: cores)
     files = pydoc.sources(installation)
     assert [file.name for file in files] == ["mod.py"]
     assert pydoc.distinct_sentences(files * 5) == SENTENCES

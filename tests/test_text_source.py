@@ -220,7 +220,7 @@ def readers():
 
 @pytest.mark.parametrize("cores", [1, 2, 5, 40])
 def test_many_files_of_every_kind_are_read_in_their_order(tmp_path, cores, monkeypatch):
-    monkeypatch.setattr(sources, "usable_cores", lambda: cores)
+    monkeypatch.setattr(sources, "workers", lambda: cores)
     files, texts = mixed_files(tmp_path)
     assert read(*files, block_bytes=50) == [
         piece for path in files for piece in read(path, block_bytes=50)
@@ -248,6 +248,15 @@ def test_who_stops_reading_early_leaves_no_thread(tmp_path):
     assert readers()
     texts.close()
     assert not readers()
+
+
+def test_a_great_machine_reads_no_more_than_a_dozen_files_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("w2v.cores.usable_cores", lambda: 64)
+    touch(tmp_path, *(f"{i}.txt" for i in range(20)))
+    texts = read_texts(sorted(tmp_path.glob("*.txt")), block_bytes=1000)
+    next(texts)
+    assert len(readers()) == 12
+    assert len(list(texts)) == 19
 
 
 def test_one_plain_file_needs_no_thread(tmp_path):

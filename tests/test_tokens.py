@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2v import tokens
+from w2v.cores import MAX_WORKERS
 from w2v.errors import ConfigError, DataError
 from w2v.tokens import END, OTHER_SPACES, TokenLog, TokenPool, TokenRule, cut, map_ahead
 
@@ -192,7 +193,7 @@ def test_as_many_threads_as_there_are_cores():
         [sys.executable, "-c", program % core], capture_output=True, text=True, check=True
     )
     assert done.stdout == "1\n"
-    assert min(len(os.sched_getaffinity(0)), tokens.MAX_THREADS) == tokens.THREADS
+    assert min(len(os.sched_getaffinity(0)), MAX_WORKERS) == tokens.THREADS
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])

@@ -1,4 +1,4 @@
-"""Streams read ahead by threads: their items in order, a bounded number of them waiting.
+"""Streams read ahead by threads: their items in order, a bounded size of them waiting.
 
 Generators enter, one generator leaves. It is of use where making an item leaves the interpreter
 free: reading, decompressing, hashing.
@@ -8,10 +8,10 @@ wait for them.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
-from queue import Empty, Queue, SimpleQueue
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Condition, Event, Thread
 from typing import Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
@@ -25,14 +25,61 @@ class _End(NamedTuple):
     error: BaseException | None  # that ended it
 
 
-class _Job(NamedTuple, Generic[Item]):
-    """A stream, and where its items wait."""
+class _Job(Generic[Item]):
+    """A stream, and its items that wait for their turn."""
 
-    stream: Generator[Item]
-    items: "Queue[Item | _End]"
+    def __init__(
+        self, stream: Generator[Item], *, most: int, size_of: Callable[[Item], int], stop: Event
+    ) -> None:
+        self._stream, self._most, self._size_of, self._stop = stream, most, size_of, stop
+        self._waiting: deque[tuple[Item | _End, int]] = deque()
+        self._size = 0
+        self._changed = Condition()
+
+    def run(self) -> None:
+        """Makes the items, until told to stop."""
+        error: BaseException | None = None
+        try:
+            while self._has_room():
+                item = next(self._stream)
+                self._put(item, self._size_of(item))
+        except StopIteration:
+            pass
+        except BaseException as raised:  # whatever it is, it is the reader's
+            error = raised
+        self._stream.close()
+        self._put(_End(error), 0)
+
+    def take(self) -> Item | _End:
+        """The next item, once it is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            item, size = self._waiting.popleft()
+            self._size -= size
+            self._changed.notify_all()
+        return item
+
+    def wake(self) -> None:
+        """Makes who waits for room see that it is to stop."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        """Waits for room before an item is made, so that none is held that does not wait."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size < self._most or self._stop.is_set())
+        return not self._stop.is_set()
+
+    def _put(self, item: Item | _End, size: int) -> None:
+        with self._changed:
+            self._waiting.append((item, size))
+            self._size += size
+            self._changed.notify_all()
 
 
-def chain_ahead(streams: Iterable[Generator[Item]], *, threads: int, depth: int) -> Iterator[Item]:
+def chain_ahead(
+    streams: Iterable[Generator[Item]], *, threads: int, most: int, size_of: Callable[[Item], int]
+) -> Generator[Item]:
     """Yields the items of streams, one stream after the other, as `itertools.chain` does.
 
     What a stream raises is raised behind its items. Closing the generator, or its end, ends the
@@ -41,22 +88,23 @@ def chain_ahead(streams: Iterable[Generator[Item]], *, threads: int, depth: int)
     Args:
         streams: are begun in their order, each run by one thread.
         threads: streams that are read at the same time.
-        depth: items of a stream that wait, at most.
+        most: the size of a stream's items that wait, above which no more are made: the last of them
+            may go beyond it, however big it is.
+        size_of: the size of an item, above 0.
     """
     stop, jobs = Event(), SimpleQueue[_Job[Item] | None]()
-    workers = [
-        Thread(target=_work, args=(jobs, stop), name=THREAD_NAME, daemon=True)
-        for _ in range(threads)
+    threads_ahead = [
+        Thread(target=_work, args=(jobs,), name=THREAD_NAME, daemon=True) for _ in range(threads)
     ]
-    coming = (_Job(stream, Queue(depth)) for stream in streams)
+    coming = (_Job(stream, most=most, size_of=size_of, stop=stop) for stream in streams)
     window: deque[_Job[Item]] = deque()
     try:
-        for worker in workers:
-            worker.start()
+        for thread in threads_ahead:
+            thread.start()
         for job in islice(coming, threads):
             _begin(job, jobs, window)
         while window:
-            while not isinstance(item := window[0].items.get(), _End):
+            while not isinstance(item := window[0].take(), _End):
                 yield item
             if item.error is not None:
                 raise item.error
@@ -66,12 +114,12 @@ def chain_ahead(streams: Iterable[Generator[Item]], *, threads: int, depth: int)
     finally:
         stop.set()
         for job in window:
-            _empty(job.items)  # whoever waits for room finds some, and then that it is to stop
-        for _ in workers:
+            job.wake()
+        for _ in threads_ahead:
             jobs.put(None)
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join()
+        for thread in threads_ahead:
+            if thread.ident is not None:
+                thread.join()
 
 
 def _begin(
@@ -81,25 +129,7 @@ def _begin(
     jobs.put(job)
 
 
-def _work(jobs: "SimpleQueue[_Job[Item] | None]", stop: Event) -> None:
+def _work(jobs: "SimpleQueue[_Job[Item] | None]") -> None:
     """Runs one stream after the other."""
     while (job := jobs.get()) is not None:
-        error: BaseException | None = None
-        try:
-            for item in job.stream:
-                job.items.put(item)
-                if stop.is_set():
-                    break
-        except BaseException as raised:  # whatever it is, it is the reader's
-            error = raised
-        job.stream.close()
-        if not stop.is_set():
-            job.items.put(_End(error))
-
-
-def _empty(items: "Queue[Item | _End]") -> None:
-    try:
-        while True:
-            items.get_nowait()
-    except Empty:
-        return
+        job.run()

@@ -14,8 +14,8 @@ not take again. Nothing is taken for done that has not the SHA-256 of its record
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from w2v.counting import PARTS, Blocks, Count
-from w2v.encoded import DROPPED, SPECTRUM, VOCAB, Settings, ids_of, words_in
+from w2v.encoded import DROPPED, MANIFEST, SPECTRUM, VOCAB, Settings, ids_of, words_in
 from w2v.encoding import PROGRESS, Progress, encode_segments, encode_whole, sizes
 from w2v.errors import DataError, StorageError
 from w2v.files import atomic_write, sha256, write_text
@@ -88,7 +88,8 @@ def build(job: Job, folder: Path) -> Built:
     except StorageError as error:
         if folder.suffix != UNFINISHED or not can_go_on(folder):
             raise
-        kept = f"{_told(segments)} of the text are kept in {folder}: start again to go on with them"
+        parts = f"{_told(segments)} of the text" if segments else "its parts"
+        kept = f"{parts} are kept in {folder}: start again to go on with them"
         hint = f"{error.hint}; {kept}" if error.hint else kept
         raise StorageError(str(error), hint=hint) from error
 
@@ -122,7 +123,8 @@ def _refusing_text(folder: Path) -> Iterator[None]:
 
 def can_go_on(folder: Path) -> bool:
     """Whether something in the folder can be gone on with."""
-    return record_of(folder, 0).exists() or (folder / PROGRESS).exists()
+    left = (record_of(folder, 0), folder / PROGRESS, folder / MANIFEST)
+    return any(path.exists() for path in left)
 
 
 def all_done(folder: Path) -> None:
@@ -147,28 +149,30 @@ def _told(segments: list[Segment]) -> str:
 def _count(job: Job, folder: Path, segments: list[Segment]) -> Built | None:
     """Counts what the segments lack, and adds it to them; a text of one segment is built."""
     skip_lines = sum(segment.num_lines for segment in segments)
-    blocks = Blocks(_blocks(job.source), skip_lines=skip_lines)
-    while blocks.part is not None or not segments:
-        place = len(segments)
-        lines_before = sum(segment.num_lines for segment in segments)
-        with opened(folder, place, job.settings.rule) as count:
-            count.read(blocks, every=job.settings.heldout_every, lines_before=lines_before)
-            is_whole = blocks.part is None and not segments
-            built = _build_whole(job, folder, count) if is_whole else None
-        if built is not None:
-            for part in PARTS:
-                file_of(stem_of(folder, 0), part).replace(folder / ids_of(part))
-            return built
-        job.require_unchanged()
-        is_last = blocks.part is None
-        segments.append(record(folder, place, count, key=job.segment_key, is_last=is_last))
+    with closing(_blocks(job.source)) as stream:  # threads read ahead: an error must end them
+        blocks = Blocks(stream, skip_lines=skip_lines)
+        while blocks.part is not None or not segments:
+            place = len(segments)
+            lines_before = sum(segment.num_lines for segment in segments)
+            with opened(folder, place, job.settings.rule) as count:
+                count.read(blocks, every=job.settings.heldout_every, lines_before=lines_before)
+                is_whole = blocks.part is None and not segments
+                built = _build_whole(job, folder, count) if is_whole else None
+            if built is not None:
+                for part in PARTS:
+                    file_of(stem_of(folder, 0), part).replace(folder / ids_of(part))
+                return built
+            job.require_unchanged()
+            is_last = blocks.part is None
+            segments.append(record(folder, place, count, key=job.segment_key, is_last=is_last))
     return None
 
 
-def _blocks(source: Source) -> Iterator[tuple[str, str]]:
+def _blocks(source: Source) -> Generator[tuple[str, str]]:
     for part, paths in zip(PARTS, (source.train, source.heldout), strict=True):
-        for text in read_texts(paths, block_bytes=BLOCK_BYTES):
-            yield part, text
+        with closing(read_texts(paths, block_bytes=BLOCK_BYTES)) as texts:
+            for text in texts:
+                yield part, text
 
 
 def _build_whole(job: Job, folder: Path, count: Count) -> Built:

@@ -15,6 +15,7 @@ process that builds at the same time does so in a folder of its own.
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -33,7 +34,7 @@ from w2v.encoded import (
     opened,
     words_in,
 )
-from w2v.errors import DataError, StorageError
+from w2v.errors import DataError
 from w2v.files import unreadable, write_text
 from w2v.folders import UNFINISHED, Lasting, atomic_folder
 from w2v.segments import segment_key
@@ -64,17 +65,18 @@ def prepare(
         ConfigError: `token_pattern` cannot be used.
         DataError: the text is missing, damaged, not UTF-8, without words, or changed meanwhile;
             or no word occurs `min_count` times.
-        StorageError: the text cannot be read, the cache not be written, or the vocabulary will
-            not fit into memory.
+        StorageError: the text or what the cache holds cannot be read, the cache not be written, or
+            the vocabulary will not fit into memory.
     """
     rule = TokenRule(lowercase=lowercase, pattern=token_pattern)
     every = None if source.heldout else heldout_every
     settings = Settings(rule, every, min_count, max_size)
     stamps = _stamps(source)
-    record = _record(source, settings, seals=folder / SEALS)
+    seals = folder / SEALS
+    record = _record(source, settings, seals=seals)
     digest = _sha256(record)
     target = cached_at(digest, folder=folder)
-    corpus = _open(target, digest=digest, settings=settings, seals=folder / SEALS)
+    corpus = _open(target, digest=digest, settings=settings, seals=seals)
     if corpus is not None:
         logger.info("corpus %s: found in %s", source.name, target)
         return corpus
@@ -86,6 +88,12 @@ def prepare(
     key = segment_key({name: record[name] for name in CUT})
     place = target.with_name(f"{key[:16]}{UNFINISHED}")
     with atomic_folder(target, proof=MANIFEST, lasting=Lasting(place, can_go_on)) as folder:
+        with suppress(DataError):  # of other settings, perhaps: it is built from what is there
+            corpus = _whole(folder, digest=digest, settings=settings, seals=seals, name=target)
+            if corpus is not None:
+                logger.info("going on with the corpus in %s: all of it is there", folder)
+                all_done(folder)
+                return corpus
         built = build(Job(source, settings, digest, key, require_unchanged), folder)
         manifest = manifest_text(built.sums, digest=digest, settings=settings)
         write_text(folder / MANIFEST, manifest)
@@ -95,18 +103,35 @@ def prepare(
 
 def _open(folder: Path, *, digest: str, settings: Settings, seals: Path) -> Corpus | None:
     """The corpus in `folder`; None where none is, or where a file of it is damaged."""
-    if not (folder / MANIFEST).exists():
-        return None
-    reason = ""
     try:
-        sums = {name: digest_of(folder / name, seals=seals) for name in file_names()}
-        expected = manifest_text(sums, digest=digest, settings=settings)
-        if (folder / MANIFEST).read_bytes() == expected.encode():
-            return opened(folder, *words_in(folder), digest=digest)
-    except (OSError, DataError, StorageError) as error:
-        reason = f": {error}"
-    logger.warning("the corpus in %s is damaged: building it anew%s", folder, reason)
-    return None
+        return _whole(folder, digest=digest, settings=settings, seals=seals, name=folder)
+    except DataError as error:
+        logger.warning("the corpus in %s is damaged: building it anew: %s", folder, error)
+        return None
+
+
+def _whole(
+    folder: Path, *, digest: str, settings: Settings, seals: Path, name: Path
+) -> Corpus | None:
+    """The corpus of that digest in `folder`, each byte of it; None where there is no manifest.
+
+    Raises:
+        DataError: a file is missing, or not what it was.
+        StorageError: a file cannot be read, which says nothing of what is in it.
+    """
+    try:
+        found = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise unreadable(folder / MANIFEST, error) from error
+    try:
+        sums = {file: digest_of(folder / file, seals=seals) for file in file_names()}
+        if found != manifest_text(sums, digest=digest, settings=settings).encode():
+            raise DataError(f"checksum mismatch: {MANIFEST} does not vouch for its files")
+        return opened(folder, *words_in(folder), digest=digest, name=name)
+    except OSError as error:
+        raise unreadable(Path(error.filename or folder), error) from error
 
 
 def fingerprint(source: Source, settings: Settings, *, seals: Path) -> str:

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ VOCAB = "vocab.tsv"
 DROPPED = "dropped.tsv"
 SPECTRUM = "spectrum.npy"
 SEALS = "seals"  # a folder beside the cache, see `digests`
+SHOWN_CHARS = 80  # of what a file says that anybody may have written
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,14 +153,29 @@ def words_in(folder: Path) -> tuple[Vocab, WordCounts]:
 
 
 def _spectrum(path: Path) -> npt.NDArray[np.int64]:
+    """The numbers of a file whose size is what its header says, which takes no memory before."""
     try:
-        spectrum_X2 = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            shape, is_by_column, dtype = _npy_header(file, path)
+            if dtype != np.int64:
+                raise DataError(f"{path}: expected int64 numbers")
+            told = str(shape)[:SHOWN_CHARS]
+            if len(shape) != 2 or shape[1] != 2:
+                raise DataError(f"{path}: expected two columns, found {told}")
+            room = path.stat().st_size - file.tell()
+            if room != shape[0] * 2 * dtype.itemsize:
+                raise DataError(f"{path}: {told} numbers by its header, but {room:,} bytes")
+            numbers_N = np.fromfile(file, dtype)
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path}: no .npy file: {error}") from error
-    if not isinstance(spectrum_X2, np.ndarray) or spectrum_X2.dtype != np.int64:
-        raise DataError(f"{path}: expected int64 numbers")
-    if spectrum_X2.ndim != 2 or spectrum_X2.shape[1] != 2:
-        raise DataError(f"{path}: expected two columns, found {spectrum_X2.shape}")
-    return spectrum_X2
+    return numbers_N.reshape(shape, order="F" if is_by_column else "C")
+
+
+def _npy_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns are written one after the other, and dtype."""
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise DataError(f"{path}: expected a .npy file of version 1.0")
+        return np.lib.format.read_array_header_1_0(file)
+    except (ValueError, TypeError, MemoryError, RecursionError) as error:
+        raise DataError(f"{path}: no .npy file: {str(error)[:SHOWN_CHARS]}") from error

@@ -11,6 +11,7 @@ Legend: N = numbers of the file.
 import io
 import os
 import re
+import sys
 import weakref
 from pathlib import Path
 from threading import Lock
@@ -94,10 +95,9 @@ class FileArray(Generic[Number]):
         numbers_N = np.empty(stop - start, self.dtype)
         room, filled = numbers_N.view(np.uint8).data, 0
         try:
-            with self._lock:
-                self._file.seek(self._start + start * self.dtype.itemsize)
-                while filled < len(room) and (got := self._file.readinto(room[filled:])):
-                    filled += got
+            at = self._start + start * self.dtype.itemsize
+            while filled < len(room) and (got := self._read_at(at + filled, room[filled:])):
+                filled += got
             changed = filled < len(room) or self._stamp() != self._opened
         except OSError as error:
             raise unreadable(self.path, error) from error
@@ -107,6 +107,14 @@ class FileArray(Generic[Number]):
                 hint="start again: what is damaged is then found, or built anew",
             )
         return numbers_N
+
+    def _read_at(self, place: int, room: memoryview) -> int:
+        """Reads from a byte on, at no position that threads or forked processes would share."""
+        if sys.platform != "win32":
+            return os.preadv(self._file.fileno(), [room], place)
+        with self._lock:
+            self._file.seek(place)
+            return self._file.readinto(room) or 0
 
     def _stamp(self) -> tuple[int, int]:
         stat = os.fstat(self._file.fileno())

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
 from typing import NamedTuple
 
 from w2v.files import TEMP_PREFIX, fsync_folder, make_folder, sweep_temporaries, unwritable
@@ -40,7 +41,7 @@ def atomic_folder(target: Path, *, proof: str, lasting: Lasting | None = None) -
     Two processes may build at once: both build the same, and the later one lets its own go.
 
     Args:
-        target: replaced where it is there already.
+        target: replaced, at the end, where it is there already.
         proof: the name of the file that is written last; it shows that another process was first.
         lasting: where it is built, unless another process builds there; what was left there
             is in it. Otherwise the folder is new.
@@ -52,16 +53,35 @@ def atomic_folder(target: Path, *, proof: str, lasting: Lasting | None = None) -
         make_folder(target.parent)
         with _building(target.parent, lasting) as build:
             sweep_stale(target.parent)
-            shutil.rmtree(target, ignore_errors=True)
+            former = _stat(target)
             yield build
+            _remove_former(target, former)
             try:
                 build.rename(target)
             except OSError:
                 if not (target / proof).exists():
                     raise
+                shutil.rmtree(build, ignore_errors=True)  # nobody need go on with it
             fsync_folder(target.parent)
     except OSError as error:
         raise unwritable(target, error) from error
+
+
+def _remove_former(target: Path, former: os.stat_result | None) -> None:
+    """Removes the folder that was there before, but none that another process put there since."""
+    now, old = _stat(target), _beside(target)
+    if former is not None and now is not None and os.path.samestat(former, now):
+        with suppress(FileNotFoundError):  # another process was faster
+            target.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _stat(folder: Path) -> os.stat_result | None:
+    """Of a folder; None where none is."""
+    with suppress(OSError):
+        found = folder.lstat()
+        return found if S_ISDIR(found.st_mode) else None
+    return None
 
 
 @contextmanager
@@ -177,14 +197,15 @@ def _never(_build: Path) -> bool:
 def _taken(place: Path) -> Iterator[bool]:
     """Locks the folder of a lasting name, and clears it of half-written files: whether it is ours.
 
-    It is not where another process has it, or where locks do not hold.
+    It is not where another process has it, where it is another user's, or where locks do not hold.
     """
     with ExitStack() as at_the_end:
         ours = False
         with suppress(OSError):
             if not place.is_symlink():
                 make_folder(place)
-                ours = at_the_end.enter_context(alone(place))
+                may = os.access(place, os.W_OK | os.X_OK)  # it may be another user's
+                ours = may and at_the_end.enter_context(alone(place))
         if ours:
             sweep_temporaries(place)
         yield ours

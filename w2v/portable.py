@@ -29,6 +29,7 @@ from w2v.encoded import (
     FORMAT,
     MANIFEST,
     SEALS,
+    SHOWN_CHARS,
     VOCAB,
     Corpus,
     Settings,
@@ -41,14 +42,15 @@ from w2v.encoded import (
 from w2v.errors import ConfigError, DataError, StorageError
 from w2v.file_arrays import FileArray
 from w2v.files import unreadable, unwritable
-from w2v.folders import swapped_folder
+from w2v.folders import swapped_folder, sweep_stale
 from w2v.sentences import Sentences
-from w2v.vocab import UNK_ID
+from w2v.vocab import UNK_ID, Vocab
 
 Number = TypeVar("Number", bound=np.integer)
 
 CHECKED_AT_ONCE = 2**20  # numbers
 MOST_MANIFEST_BYTES = 2**20
+MOST_WORDS = 2**62  # of a text: their sum is an int64
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -87,9 +89,10 @@ def open_encoded(folder: Path, settings: Settings, *, data_folder: Path) -> Corp
             _require_regular(folder / name)
             found = digest_of(folder / name, seals=data_folder / SEALS)
             if found != manifest.sums.get(name):
+                told = json.dumps(manifest.sums.get(name))[:SHOWN_CHARS]  # whatever it may be
                 raise DataError(
                     f"checksum mismatch: {folder / name} has SHA-256 {found}, {MANIFEST} says "
-                    f"{manifest.sums.get(name)}",
+                    f"{told}",
                     hint="the file was changed or damaged; copy the folder again",
                 )
         vocab, dropped = words_in(folder)
@@ -138,7 +141,9 @@ def copy(folder: Path, out: Path) -> None:
     """
     if out.exists() and out.samefile(folder):
         raise StorageError(f"{out} is the corpus itself", hint="name another folder")
-    with swapped_folder(out) as build:
+    place = out.resolve()  # what a link names is replaced, not the link
+    sweep_stale(place.parent)
+    with swapped_folder(place) as build:
         for name in (*file_names(), MANIFEST):
             _put(folder / name, build / name)
 
@@ -220,11 +225,23 @@ def _require_sound(corpus: Corpus, folder: Path) -> None:
     Raises:
         DataError: they do not.
     """
-    if len(corpus.vocab) < 2 or not corpus.vocab.counts_V[UNK_ID + 1 :].all():
-        raise DataError(f"{folder / VOCAB}: expected words, each of which occurs")
+    _require_counts(corpus.vocab, folder / VOCAB)
     for name, part in zip(PARTS, (corpus.train, corpus.heldout), strict=True):
         _require_ids(part, folder / ids_of(name), num_words=len(corpus.vocab))
         _require_offsets(part, folder / offsets_of(name))
+    known, num_ids = int(corpus.vocab.counts_V[UNK_ID + 1 :].sum()), len(corpus.train.ids_N)
+    if known != num_ids:
+        raise DataError(f"{folder / VOCAB}: counts of {known:,}, but {num_ids:,} ids in training")
+
+
+def _require_counts(vocab: Vocab, path: Path) -> None:
+    counts_V = vocab.counts_V[UNK_ID + 1 :]
+    if not len(counts_V) or not counts_V.all():
+        raise DataError(f"{path}: expected words, each of which occurs")
+    if vocab.counts_V.sum(dtype=np.float64) > MOST_WORDS:
+        raise DataError(f"{path}: its counts add up to more than {MOST_WORDS:,}")
+    if (counts_V[1:] > counts_V[:-1]).any():
+        raise DataError(f"{path}: expected counts that never rise, the commonest word first")
 
 
 def _require_ids(part: Sentences, path: Path, *, num_words: int) -> None:
@@ -237,7 +254,8 @@ def _require_offsets(part: Sentences, path: Path) -> None:
     num_ids = len(part.ids_N)
     last = 0
     for block_S in _blocks(part.offsets_S):
-        if np.diff(block_S, prepend=last).min() < 0:
+        # Compared, not subtracted: differences of numbers as far apart as these can be wrap around.
+        if block_S[0] < last or (block_S[1:] < block_S[:-1]).any():
             raise DataError(f"{path}: expected offsets that never fall")
         last = int(block_S[-1])
     if not len(part.offsets_S) or part.offsets_S[0] != 0 or last != num_ids:

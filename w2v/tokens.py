@@ -2,7 +2,7 @@ r"""Tokens: how lines are cut into them, and how they are numbered and noted whi
 
 Text enters in blocks of whole lines; numbers leave. Each distinct token has a number from its
 first use on, so text is cut once: the numbers wait on disk until all is counted, then become ids.
-As many threads work ahead as there are cores, while one reads and notes, in order.
+As many threads work ahead as there are cores, up to a dozen, while one reads and notes, in order.
 The line end is a token of its own, so that a text is one flat column: lists of lists cost polars
 half as much again. Cutting and numbering are its column operations, outside the interpreter.
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from w2v.cores import usable_cores
+from w2v.cores import workers
 from w2v.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
@@ -35,10 +35,7 @@ EMPTY = 0  # the number of the empty token, which stands between two spaces and 
 END = 1  # the number of the line end, which closes every line and counts as no token
 PIECE_CHARS = 2**23  # split at once; far above a block of ordinary lines
 CHUNK_NUMBERS = 2**19  # read back at once; about those of a block of text
-# One thread reads text and one notes numbers, here the same: together they take a tenth of the time
-# of cutting on one core, so more threads than this would wait, and each holds a block, some 60 MB.
-MAX_THREADS = 12
-THREADS = min(usable_cores(), MAX_THREADS)  # polars and numpy leave the interpreter free
+THREADS = workers()  # polars and numpy leave the interpreter free; each holds some 60 MB
 
 
 class TokenRule(NamedTuple):

@@ -11,24 +11,23 @@ they are named in. What a word is, sources do not know.
 
 import lzma
 import os
+import sys
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedIOBase
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from w2v.ahead import chain_ahead
 from w2v.config import CorpusSection
-from w2v.cores import usable_cores
+from w2v.cores import workers
 from w2v.errors import ConfigError, DataError
 from w2v.files import COMPRESSED_SUFFIXES, open_compressed, unreadable
 
 DATA_FOLDER_VARIABLE = "W2V_DATA"
 MAX_LINE_BYTES = 2**30  # a line is held in memory with its tokens, some ten times its size
-AHEAD_BYTES = 2**26  # of text that is read and waits, of all files together
-LEAST_AHEAD, MOST_AHEAD = 2, 16  # pieces of a file that wait
+AHEAD_BYTES = 2**26  # of memory, for text that is read and waits, of all files together
 
 
 class Source(NamedTuple):
@@ -44,12 +43,13 @@ def data_folder() -> Path:
     return Path(os.environ.get(DATA_FOLDER_VARIABLE) or "data")
 
 
-def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Iterator[str]:
+def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Generator[str]:
     r"""Yields the text of files in pieces of whole lines, of `block_bytes` or one long line each.
 
     Lines end at `\n` and with their file; a byte order mark at its start is left out. Threads read
-    several files, or a compressed one, ahead: as many files at a time as there are cores, of which
-    AHEAD_BYTES wait for their turn, or LEAST_AHEAD pieces of each.
+    several files, or a compressed one, ahead: as many files at a time as there are cores, a dozen
+    at the most, of which AHEAD_BYTES wait for their turn and one piece of each may go beyond.
+    Closing the generator ends the threads.
 
     Raises:
         DataError: a file is missing, damaged or not UTF-8, or has a line past MAX_LINE_BYTES.
@@ -57,12 +57,12 @@ def read_texts(paths: Sequence[Path], *, block_bytes: int) -> Iterator[str]:
     """
     texts = (_text_of(path, block_bytes) for path in paths)
     if len(paths) < 2 and not any(path.suffix in COMPRESSED_SUFFIXES for path in paths):
-        return chain.from_iterable(
-            texts
-        )  # the system itself reads ahead, and a pipe takes its time
-    threads = min(len(paths), usable_cores())
-    depth = AHEAD_BYTES // (threads * block_bytes)
-    return chain_ahead(texts, threads=threads, depth=min(max(depth, LEAST_AHEAD), MOST_AHEAD))
+        for text in texts:  # the system itself reads ahead, and a pipe takes its time
+            yield from text
+        return
+    threads = min(len(paths), workers())
+    most = AHEAD_BYTES // threads
+    yield from chain_ahead(texts, threads=threads, most=most, size_of=sys.getsizeof)
 
 
 def _text_of(path: Path, block_bytes: int) -> Generator[str]:

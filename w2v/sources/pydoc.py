@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from w2v.cores import usable_cores
 from w2v.errors import DataError, W2VError
 from w2v.files import has_temporaries, write_text
 from w2v.folders import turn
@@ -89,7 +90,7 @@ def sources(folder: Path) -> list[Path]:
 
 def distinct_sentences(files: Sequence[Path]) -> list[str]:
     """The sentences of `files` in their order, each once: copies and inheritance repeat many."""
-    num_workers = max(1, min(os.cpu_count() or 1, len(files)))
+    num_workers = max(1, min(usable_cores(), len(files)))
     shares = [files[worker::num_workers] for worker in range(num_workers)]
     with ThreadPoolExecutor(num_workers) as workers:
         read = list(workers.map(_read, shares))
