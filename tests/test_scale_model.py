@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from w2v.sentences import Ids
 from w2v.draws import make_sampler
 from w2v.kernels.pieces import alias_table
 from w2v.model import SkipGram
 from w2v.optimizers import RowAdagrad
-from w2v.sentences import Offsets
+from w2v.sentences import Ids, Offsets
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import scale_model
