@@ -52,6 +52,7 @@ from bench_text import Text, write_head, write_tokens
 
 import w2v
 from w2v.configfile import load_config
+from w2v.cores import usable_cores
 from w2v.errors import ConfigError, W2VError
 from w2v.files import write_text
 from w2v.preflight import require_writable
@@ -120,7 +121,7 @@ def scale(args: argparse.Namespace, folder: Path) -> Report:
     head = write_head(shared.text, folder / "head.txt", lines=round(SHARES[0] * shared.text.lines))
     base = Point(OURS, int(str(shared.values["threads"])), int(str(shared.values["dim"])), 1.0)
     names = [program.name for program in peer_programs(args, shared.values)]
-    series = all_series(base, cores=os.cpu_count() or 1, peers=names)
+    series = all_series(base, cores=usable_cores(), peers=names)
 
     def program_at(point: Point) -> Program:
         if point.program == OURS:

@@ -28,6 +28,7 @@ from typing import Any
 from bench_programs import RUN, Program
 
 import w2v
+from w2v.cores import usable_cores
 from w2v.errors import W2VError
 from w2v.evaluate import analogies, similarity
 from w2v.sources import DATA_FOLDER_VARIABLE
@@ -156,7 +157,7 @@ def machine() -> dict[str, str | int | None]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "w2v": w2v.__version__,
     } | {name: found for name in PACKAGES if (found := installed(name))}

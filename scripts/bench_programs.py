@@ -11,7 +11,6 @@ word2vec text or binary, to {out}. Where it also leaves a `run.json` beside them
 `train_gensim.py`), its own timings are shown; otherwise the whole command is its training time.
 """
 
-import os
 import re
 import shlex
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2v.config import Config
+from w2v.cores import usable_cores
 from w2v.errors import ConfigError, DataError
 from w2v.schedule import learning_rate
 from w2v.sources import data_folder
@@ -117,7 +117,7 @@ def peer_values(config: Config, *, corpus: Path, lr: float | None = None) -> dic
         train = train.model_copy(update={"lr": lr})
     return {
         "corpus": corpus,
-        "threads": train.threads or os.cpu_count(),
+        "threads": train.threads or usable_cores(),
         "dim": config.model.dim,
         "window": sampling.window,
         "negatives": sampling.negatives,

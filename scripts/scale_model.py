@@ -14,23 +14,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+from w2v.cores import MAX_WORKERS
 from w2v.kernels.tiles import LANES
 from w2v.memory import FLOAT_BYTES, LONG_BYTES, needs
+from w2v.merging import CHUNK_ROWS, LEVELS
 from w2v.model import padded
 from w2v.names import OptimizerName
 
 GB, GBIT = 1e9, 1e9 / 8
 DIMS, RATES = (50, 100, 200, 300), (16.5e6, 12.2e6, 7.1e6, 4.6e6)  # words/s of two threads: README
 THREAD_EFFICIENCY = 0.8  # of linear, beyond two threads; assumed
-PREPARE_RATE = 17.5e6  # words/s of two cores that count and encode: docs/log.md
+PREPARE_RATE = 17.5e6  # words/s of two threads that count and encode: docs/log.md
 DIGEST_RATE = 1.8e9  # bytes/s of SHA-256 with the processor's instructions: docs/log.md
 COPY_RATE = 17e9  # bytes/s that one core reads and writes: measured, 64 MB
 LATENCY_S = 1e-4  # of a message between hosts; assumed
-MERGE_PASSES = 25  # over a merged row's bytes, read or written: counted in merging._merge_rows
-MERGED_AT_ONCE = 1 << 16  # rows: merging.CHUNK_ROWS
-LEVELS = 4  # merging.LEVELS
+MERGE_PASSES = 16  # over a merged row's bytes while threads train: merging._send, _receive
 MERGES_WANTED = 100  # an epoch: what two processes were measured with, at the shortest interval
-ID_BYTES, OFFSET_BYTES = 4, 8  # of a word, of a sentence: corpus.py
+ID_BYTES, OFFSET_BYTES = 4, 8  # of a word, of a sentence: encoded.py
 TEXT_BYTES = 5.4  # of a word, its space included: film reviews
 SENTENCE_WORDS = 21  # film reviews
 WORD_BYTES = 8 + 64 + LONG_BYTES  # of the vocabulary: a place in a tuple, a short str, a count
@@ -61,7 +61,7 @@ class Memory(NamedTuple):
     words: float  # the vocabulary, and what sampling knows of each word
     tables: float
     optimizer: float
-    merged: float  # the rows as they were after the last merge
+    merged: float  # the rows as they were after the last merge, and two buffers of rows
     dense: float  # both tables without the zeros between their rows
 
     @property
@@ -86,14 +86,23 @@ class Memory(NamedTuple):
 def memory(plan: Plan) -> Memory:
     """What one process of the plan takes to train."""
     V, D = plan.vocab_size, plan.dim
-    taken = needs(vocab_size=V, dim=D, row_floats=padded(D, LANES), optimizer=plan.optimizer)
-    changed = taken.table_bytes + taken.optimizer_bytes
+    taken, merged = (
+        needs(
+            vocab_size=V,
+            dim=D,
+            row_floats=padded(D, LANES),
+            optimizer=plan.optimizer,
+            are_merged=are_merged,
+        )
+        for are_merged in (False, plan.hosts > 1)
+    )
+    copy = sum(merged[2:]) - sum(taken[2:])  # of what is merged: tables and optimizer
     return Memory(
         base=BASE_BYTES,
         words=V * (WORD_BYTES + SAMPLER_BYTES),
         tables=taken.table_bytes,
         optimizer=taken.optimizer_bytes,
-        merged=changed if plan.hosts > 1 else 0,
+        merged=copy * (1 + 2 * min(V, CHUNK_ROWS) / V),
         dense=2 * V * D * FLOAT_BYTES,
     )
 
@@ -137,7 +146,7 @@ def merge_s(plan: Plan) -> float:
         return 0.0
     rows = mean_merged_rows(plan.vocab_size)
     payload = merge_bytes(rows, plan.dim)
-    sums = 2 * 2 * max(1.0, rows / MERGED_AT_ONCE)  # of both tables: which rows, and the rows
+    sums = 2 * 2 * max(1.0, rows / CHUNK_ROWS)  # of both tables: which rows, and the rows
     latency_s = sums * 2 * (plan.hosts - 1) * LATENCY_S
     return (
         sent_bytes(payload, plan.hosts) / plan.network
@@ -187,7 +196,7 @@ def interval(plan: Plan) -> float:
 
 def prepare_s(plan: Plan) -> float:
     """Seconds to count and encode on one host, all cores."""
-    return plan.raw_words / (PREPARE_RATE / 2 * plan.threads)
+    return plan.raw_words / (PREPARE_RATE / 2 * min(plan.threads, MAX_WORKERS))
 
 
 def open_s(plan: Plan) -> float:

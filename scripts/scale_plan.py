@@ -98,7 +98,7 @@ def disk_table() -> str:
             "text": gigabytes(words * TEXT_BYTES),
             "encoded, on each host": gigabytes(corpus_bytes(words)),
             "counting and encoding": lasting(prepare_s(plan)),
-            "digests at each start": lasting(open_s(plan)),
+            "digests at a first start": lasting(open_s(plan)),
         }
     return table(turned(rows))
 

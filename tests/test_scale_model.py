@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from w2v.draws import make_sampler
+from w2v.encoding import Ids
 from w2v.kernels.pieces import alias_table
 from w2v.model import SkipGram
 from w2v.optimizers import RowAdagrad
@@ -71,8 +72,10 @@ def test_a_checkpoint_is_a_dense_copy_and_the_end_is_three():
 
 def test_one_of_many_remembers_the_rows_of_the_last_merge():
     alone, one = (scale_model.memory(PLAN._replace(hosts=hosts)) for hosts in (1, 2))
-    assert (alone.merged, one.merged) == (0, one.tables)
-    assert one.training - alone.training == one.tables
+    assert (alone.merged, one.merged) == (0, 3 * one.dense)  # a copy, and two buffers of all rows
+    assert one.training - alone.training == 3 * one.dense
+    large = scale_model.memory(PLAN._replace(hosts=2, vocab_size=10 * 2**16))
+    assert large.merged == large.dense * 1.2
 
 
 def test_rows_of_a_merge_double_every_second_time():
@@ -94,11 +97,11 @@ def test_seconds_of_a_merge_by_hand():
     assert scale_model.merge_s(PLAN) == 0
     plan = PLAN._replace(hosts=2, network=1e6)
     payload = 2 * 300 * 401
-    seconds = payload / 1e6 + 4 * 2 * 1e-4 + 25 * payload / 17e9
+    seconds = payload / 1e6 + 4 * 2 * 1e-4 + 16 * payload / 17e9
     assert scale_model.merge_s(plan) == pytest.approx(seconds)
     big = plan._replace(vocab_size=16 * 2**16, network=1e12)  # 3 * 2**16 rows, in three parts
     assert scale_model.merge_s(big) == pytest.approx(
-        2 * 3 * 2**16 * 401 * (1 / 1e12 + 25 / 17e9) + 12 * 2 * 1e-4
+        2 * 3 * 2**16 * 401 * (1 / 1e12 + 16 / 17e9) + 12 * 2 * 1e-4
     )
 
 

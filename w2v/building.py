@@ -6,6 +6,7 @@ in memory and its ids overwrite its numbers. Those of a longer one go to disk (`
 memory holds, whatever the size of the text,
 
     a segment: SEGMENT_TOKENS distinct tokens, 250 MB; a block of text a thread, some 60 MB each
+    text that is read ahead, of several or compressed files: AHEAD_BYTES and a piece of each
     the words that are kept, 200 bytes each: `vocab.max_size`, or those of `vocab.min_count`
     a partition of all distinct words: one of PARTITIONS
 
