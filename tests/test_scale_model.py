@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from w2v.draws import make_sampler
-from w2v.encoding import Ids
 from w2v.kernels.pieces import alias_table
 from w2v.model import SkipGram
 from w2v.optimizers import RowAdagrad
