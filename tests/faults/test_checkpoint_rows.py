@@ -24,7 +24,7 @@ import torch
 from faults import shim
 from faults.kill_checkpoints import save_step, whole_step
 from faults.outcome import ROOT, expect, process, small_disk
-from w2v import checkpoints, locks, outlook, resume, rundir, training
+from w2v import checkpoints, desk, locks, outlook, resume, rundir, training
 from w2v.cli import signals
 from w2v.errors import DataError, ResumeError
 from w2v.files import TEMP_PREFIX, sha256, write_together
@@ -663,7 +663,7 @@ def test_a_folder_that_goes_away_just_before_it_is_written_to(
     if moment == "a checkpoint":
         holder, name = MetricsLog, "sync"  # asked for by the writer of checkpoints, after the lock
     else:
-        holder, name = training, "finish_run"
+        holder, name = desk, "finish_run"
     call = getattr(holder, name)
 
     def late(*arguments, **more):
@@ -852,13 +852,13 @@ def silent_server():
 RENAMES = """
 import os, signal, sys
 from pathlib import Path
-from w2v import record, training
+from w2v import desk, record
 from w2v.cli import signals
 from w2v.cli.main import main
 from w2v.files import write_together
 
 number, at = int(sys.argv[1]), int(sys.argv[2])  # the signal, and before which rename it comes
-finish, replace, fsync = training.finish_run, os.replace, os.fsync
+finish, replace, fsync = desk.finish_run, os.replace, os.fsync
 done = []
 
 def finishing(*arguments, **options):
@@ -876,7 +876,7 @@ def finishing(*arguments, **options):
     os.replace, os.fsync = replaced, fsynced
     finish(*arguments, **options)
 
-training.finish_run = finishing
+desk.finish_run = finishing
 signals.install()
 sys.argv[:] = ["w2v", *sys.argv[3:]]
 main()
