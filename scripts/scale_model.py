@@ -16,8 +16,8 @@ import numpy as np
 
 from w2v.cores import MAX_WORKERS
 from w2v.kernels.tiles import LANES
+from w2v.meetings import CHUNK_ROWS, LEVELS
 from w2v.memory import FLOAT_BYTES, LONG_BYTES, needs
-from w2v.merging import CHUNK_ROWS, LEVELS
 from w2v.model import padded
 from w2v.names import OptimizerName
 
@@ -28,7 +28,7 @@ PREPARE_RATE = 17.5e6  # words/s of two threads that count and encode: docs/log.
 DIGEST_RATE = 1.8e9  # bytes/s of SHA-256 with the processor's instructions: docs/log.md
 COPY_RATE = 17e9  # bytes/s that one core reads and writes: measured, 64 MB
 LATENCY_S = 1e-4  # of a message between hosts; assumed
-MERGE_PASSES = 16  # over a merged row's bytes while threads train: merging._send, _receive
+MERGE_PASSES = 16  # over a merged row's bytes while threads train: meetings._send, _receive
 MERGES_WANTED = 100  # an epoch: what two processes were measured with, at the shortest interval
 ID_BYTES, OFFSET_BYTES = 4, 8  # of a word, of a sentence: encoded.py
 TEXT_BYTES = 5.4  # of a word, its space included: film reviews

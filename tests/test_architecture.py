@@ -114,6 +114,7 @@ LAYERS = {
     "group": 2,
     "accord": 3,
     "rendezvous": 3,
+    "meetings": 3,
     "merging": 4,
     "shares": 7,
     "positions": 11,

@@ -16,16 +16,8 @@ from w2v.errors import DataError
 from w2v.group import Alone
 from w2v.kernels import bmm
 from w2v.learner import make_learner
-from w2v.merging import (
-    CURVATURE,
-    FARTHEST,
-    LEVELS,
-    MOST_DELAYED,
-    Meetings,
-    MergedRows,
-    blend,
-    make_merging,
-)
+from w2v.meetings import LEVELS, MOST_DELAYED, Meetings, MergedRows
+from w2v.merging import CURVATURE, FARTHEST, blend, make_merging
 from w2v.optimizers import uses_of
 from w2v.sentences import Sentences, shards
 from w2v.vocab import Vocab
