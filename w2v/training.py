@@ -26,6 +26,7 @@ from w2v.group import Alone, Group
 from w2v.learner import FROZEN_TENSORS, Learner, make_learner
 from w2v.leaving import Wish
 from w2v.loop import reports
+from w2v.meetings import CHUNK_ROWS
 from w2v.memory import memory_errors, require_memory
 from w2v.model import KnownRows
 from w2v.outlook import Outlook, look, require_place
@@ -229,7 +230,8 @@ def _learner(run: Run, saved: Saved | None) -> Learner:
     learner = agree(group, made)  # a kernel may have to be compiled first
     for name, tensor in learner.tensors().items():
         if name not in FROZEN_TENSORS:
-            tensor.copy_(group.spread(tensor.contiguous()))
+            for rows in torch.split(tensor if tensor.dim() else tensor[None], CHUNK_ROWS):
+                rows.copy_(group.spread(rows.contiguous()))
     learner.merging.rebase()
     return learner
 
