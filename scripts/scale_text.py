@@ -124,7 +124,7 @@ def drawn_names(text: MarkedText, rng: np.random.Generator) -> Iterator[tuple[by
         due = names_due(text, repetition)
         chosen = []
         for taken, phase in zip(uses, phases, strict=True):
-            if len(taken) < int(due + phase):
+            if not taken or len(taken) < int(due + phase):
                 taken.append(0)
                 name = len(taken) - 1
             else:
